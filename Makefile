@@ -1,0 +1,50 @@
+# `make demo` and `make test` are all that a newcomer needs; each sets up what it lacks.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PYTHONDONTWRITEBYTECODE := 1
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help demo test check setup export serve quality demo-weights clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: export  ## start the server, replace an object in a picture, show before / mask / after
+	@$(BIN)/python -m export.demo
+
+test: export  ## every test that runs on a plain machine: unit, contract, parity, served, fault
+	@$(BIN)/python -m pytest
+
+check: $(READY)  ## lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+setup: $(READY)  ## the virtual environment with everything pinned
+
+$(READY): pyproject.toml client/pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Recast needs $(PYTHON): install the package python3.11 (with python3.11-venv), or name another with PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: install the package python3.11-venv."; exit 1; }
+	@echo "Installing packages (several minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e client
+	@touch $@
+
+export: $(READY)  ## the demo weights as release 1 in model_repository/ (does nothing when it is up to date)
+	@$(BIN)/python -m export --preset demo
+
+serve: export  ## run the server until Ctrl-C: gRPC on 8001, HTTP on 8000, metrics on 8002
+	@$(BIN)/python -m serving
+
+quality: export  ## score 200 held-out scenes through the served ensemble, with a contact sheet
+	@$(BIN)/python -m benchmarks.quality
+
+demo-weights: $(READY)  ## train the demo networks again from nothing (hours on a CPU)
+	@$(BIN)/python -m export.demo.train_vae --out export/demo/weights/inpaint
+	@$(BIN)/python -m export.demo.train_unet --out export/demo/weights/inpaint
+	@$(BIN)/python -m export.demo.train_mask --out export/demo/weights/mask
+	@$(BIN)/python -m export.demo.train_parse --out export/demo/weights/parse
+	@$(BIN)/python -m export.demo.judge --out export/demo/weights/judge
+
+clean:  ## remove the exported release and everything built (the environment stays)
+	rm -rf build model_repository/*/[0-9]*/model.onnx* model_repository/inpaint/[0-9]* model_repository/mask/[0-9]* model_repository/parse/[0-9]*

@@ -1,0 +1,155 @@
+"""What goes over the wire: each call's model, its inputs, and how its outputs are read.
+
+Every model batches, and the batch of a call is one: scalars are [1, 1], variants [1, n].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import index
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from tritonclient.grpc import InferInput, InferResult
+from tritonclient.utils import np_to_triton_dtype
+
+from .errors import InternalError, InvalidOption, InvalidPrompt
+from .pictures import Picture, encoded
+from .results import Edit, MaskResult, ParseResult
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Call(Generic[Result]):
+    """One inference: `model` with `inputs`; `read` turns the answer into the result."""
+
+    model: str
+    inputs: list[InferInput]
+    read: Callable[[InferResult], Result]
+
+
+def replace(
+    image: Picture,
+    prompt: str,
+    *,
+    seed: int | None,
+    num_inference_steps: int | None,
+    guidance_scale: float | None,
+    negative_prompt: str | None,
+    num_images: int | None,
+) -> Call[Edit]:
+    """The call of the whole chain. An option that is None is not sent: the server knows the defaults."""
+    inputs = [
+        _blob("image", encoded(image)),
+        _text("prompt", prompt),
+        _integer("seed", seed, np.int64),
+        _integer("num_inference_steps", num_inference_steps, np.int32),
+        _number("guidance_scale", guidance_scale),
+        _text("negative_prompt", negative_prompt),
+        _integer("num_images", num_images, np.int32),
+    ]
+    return Call("replace", _present(inputs), _edit)
+
+
+def parse(prompt: str) -> Call[ParseResult]:
+    """The call of the first step alone."""
+    return Call("parse", _present([_text("prompt", prompt)]), _parse_result)
+
+
+def mask(image: Picture, target: str, *, intent: str | None, replacement: str | None) -> Call[MaskResult]:
+    """The call of the second step alone."""
+    inputs = [
+        _blob("image", encoded(image)),
+        _text("target", target),
+        _text("intent", intent),
+        _text("replacement", replacement),
+    ]
+    return Call("mask", _present(inputs), _mask_result)
+
+
+def _edit(answer: InferResult) -> Edit:
+    return Edit(
+        pngs=tuple(_values(answer, "edited_image")),
+        mask_png=_value(answer, "mask_image"),
+        intent=_string(answer, "intent"),
+        target=_string(answer, "target"),
+        replacement=_string(answer, "replacement"),
+        parse_score=float(_value(answer, "parse_score")),
+        mask_score=float(_value(answer, "mask_score")),
+        seeds=tuple(int(seed) for seed in _values(answer, "used_seed")),
+        report=json.loads(_value(answer, "report")),
+    )
+
+
+def _parse_result(answer: InferResult) -> ParseResult:
+    return ParseResult(
+        intent=_string(answer, "intent"),
+        target=_string(answer, "target"),
+        replacement=_string(answer, "replacement"),
+        caption=_string(answer, "caption"),
+        parse_score=float(_value(answer, "parse_score")),
+        report=json.loads(_value(answer, "parse_report")),
+    )
+
+
+def _mask_result(answer: InferResult) -> MaskResult:
+    return MaskResult(
+        mask_png=_value(answer, "mask_image"),
+        object_mask_png=_value(answer, "object_mask"),
+        mask_score=float(_value(answer, "mask_score")),
+        report=json.loads(_value(answer, "mask_report")),
+    )
+
+
+def _present(inputs: list[InferInput | None]) -> list[InferInput]:
+    return [tensor for tensor in inputs if tensor is not None]
+
+
+def _tensor(name: str, value: np.ndarray[Any, Any]) -> InferInput:
+    return InferInput(name, [1, 1], np_to_triton_dtype(value.dtype)).set_data_from_numpy(value.reshape(1, 1))
+
+
+def _blob(name: str, value: bytes) -> InferInput:
+    # An object array: numpy's own bytes type drops trailing zeros.
+    return _tensor(name, np.array([value], dtype=np.object_))
+
+
+def _text(name: str, value: str | None) -> InferInput | None:
+    if value is None:
+        return None
+    try:
+        return _blob(name, value.encode())
+    except UnicodeEncodeError:
+        raise InvalidPrompt(f"the {name} is not valid Unicode text.") from None
+
+
+def _integer(name: str, value: int | None, kind: type[np.signedinteger[Any]]) -> InferInput | None:
+    if value is None:
+        return None
+    limits = np.iinfo(kind)
+    if not limits.min <= index(value) <= limits.max:
+        raise InvalidOption(f"{name} is {value}; it must fit into {limits.bits} bits.")
+    return _tensor(name, np.array([index(value)], dtype=kind))
+
+
+def _number(name: str, value: float | None) -> InferInput | None:
+    return None if value is None else _tensor(name, np.array([value], dtype=np.float32))
+
+
+def _values(answer: InferResult, name: str) -> list[Any]:
+    """The flat values of one output; raises InternalError when the answer has none."""
+    values = answer.as_numpy(name)
+    if values is None or values.size == 0:
+        raise InternalError(f"the server's answer has no {name}; is it a Recast server of this version?")
+    return list(values.reshape(-1).tolist())
+
+
+def _value(answer: InferResult, name: str) -> Any:
+    return _values(answer, name)[0]
+
+
+def _string(answer: InferResult, name: str) -> str:
+    return str(_value(answer, name).decode())

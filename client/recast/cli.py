@@ -1,0 +1,168 @@
+"""The command `recast`: edit, parse, mask, status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+from . import commands
+from .client import DEFAULT_TIMEOUT, DEFAULT_URL, Client
+from .errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotAnEdit,
+    ObjectNotFound,
+    Overloaded,
+    RecastError,
+    ServerUnavailable,
+)
+from .saving import UsageError
+
+EXIT_CODES = """exit codes:
+  0    done (status: the server is ready)
+  1    the server failed, or cancelled the call
+  2    wrong usage, or an input that cannot be used: picture, sentence, option, path
+  3    the sentence asks for no edit, or the object is not in the picture
+  4    the server is overloaded, or the deadline passed
+  5    no server there, or it is not ready
+  130  stopped with Ctrl-C"""
+# The first class that fits decides.
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (NotAnEdit, 3),
+    (ObjectNotFound, 3),
+    (UsageError, 2),
+    (InvalidRequest, 2),
+    (Overloaded, 4),
+    (DeadlineExceeded, 4),
+    (ServerUnavailable, commands.NOT_READY),
+    (RecastError, 1),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with `argv` (the process's own arguments by default); returns the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    as_json = "--json" in words
+    try:
+        arguments = _parser().parse_args(words)
+        with Client(arguments.url, timeout=arguments.timeout) as client:
+            outcome: commands.Outcome = arguments.run(arguments, client)
+        _tell(outcome, as_json)
+        return outcome.exit_code
+    except KeyboardInterrupt:
+        _complain("stopped", "stopped.", 130, as_json)
+        return 130
+    except (UsageError, RecastError) as error:
+        code = next(code for kind, code in _CODES if isinstance(error, kind))
+        _complain(getattr(error, "name", "usage"), str(error), code, as_json)
+        return code
+
+
+def _tell(outcome: commands.Outcome, as_json: bool) -> None:
+    if as_json:
+        _document(outcome.document)
+        return
+    print("\n".join(outcome.lines))
+    for note in outcome.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _complain(name: str, sentence: str, code: int, as_json: bool) -> None:
+    if as_json:
+        _document({"error": name, "message": sentence, "exit_code": code})
+    else:
+        print(f"recast: {sentence}", file=sys.stderr)
+
+
+def _document(document: dict[str, Any]) -> None:
+    print(json.dumps(document))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of printing usage and leaving, so that --json holds for wrong usage too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (`{self.prog} --help` tells more)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="recast",
+        allow_abbrev=False,
+        description="Replace an object in a picture with one sentence, on a Recast server.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"recast {_version()}")
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = _common()
+
+    def command(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+        added = parsers.add_parser(
+            name, help=summary, description=summary, parents=[common], allow_abbrev=False
+        )
+        added.set_defaults(run=run)
+        return added
+
+    _edit_arguments(command("edit", commands.edit, "edit a picture as a sentence says"))
+    parse = command("parse", commands.parse, "tell what a sentence asks for")
+    parse.add_argument("prompt", metavar="SENTENCE")
+    _mask_arguments(command("mask", commands.mask, "find an object in a picture"))
+    command("status", commands.status, "tell whether the server is ready, and its releases")
+    return parser
+
+
+def _common() -> _Parser:
+    common = _Parser(add_help=False)
+    url = os.environ.get("RECAST_URL") or DEFAULT_URL
+    common.add_argument(
+        "--url", default=url, help="host:port of the server's gRPC port (RECAST_URL; now %(default)s)"
+    )
+    common.add_argument(
+        "--timeout", type=_seconds, default=DEFAULT_TIMEOUT, metavar="S", help="seconds to wait (%(default)g)"
+    )
+    common.add_argument("--json", action="store_true", help="print one JSON document, for errors too")
+    return common
+
+
+def _edit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
+    parser.add_argument("prompt", metavar="SENTENCE", help='such as "Replace the car with a bicycle"')
+    parser.add_argument("-o", "--out", help="the edited picture: .png, .webp or .jpg (PICTURE-edited.png)")
+    parser.add_argument("--seed", type=int, help="repeat the edit of this seed")
+    parser.add_argument("--steps", type=int, help="denoising steps")
+    parser.add_argument("--guidance", type=float, help="how closely the replacement follows the words")
+    parser.add_argument("--negative-prompt", metavar="WORDS", help="what must not appear")
+    parser.add_argument("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, …")
+    parser.add_argument("--mask-out", metavar="PATH", help="write the mask too: 255 replaced, 0 untouched")
+    parser.add_argument("--strip", metavar="PATH", help="write before, mask and after side by side")
+
+
+def _mask_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
+    parser.add_argument("target", metavar="OBJECT", help='such as "red car on the left"')
+    parser.add_argument("-o", "--out", help="the mask (PICTURE-mask.png)")
+    parser.add_argument(
+        "--intent",
+        choices=("replace", "recolour", "remove"),
+        help="write the mask that such an edit would use, instead of the object's outline",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("must be a positive number of seconds")
+    return seconds
+
+
+def _version() -> str:
+    try:
+        return version("recast-client")
+    except PackageNotFoundError:  # run from a source tree
+        return "(not installed)"

@@ -1,0 +1,172 @@
+"""`Client` blocks, `AsyncClient` awaits; apart from that they are the same."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import TracebackType
+
+from . import calls
+from .conversation import Conversation
+from .pictures import Picture
+from .results import Edit, MaskResult, ParseResult, Status
+from .transport import Blocking, Waiting, finish
+
+DEFAULT_URL = "localhost:8001"
+DEFAULT_TIMEOUT = 120.0
+
+
+class Client:
+    """A Recast server. Any number of threads may share one client; it is a context manager.
+
+    Args:
+        url: host:port of the server's gRPC port.
+        timeout: seconds that a call may take, retries included; None is no limit. Each call may set its own.
+        retries: how often a call is tried again while the server is overloaded; other errors never are.
+
+    Every method raises a `RecastError`, whose subclasses say what went wrong (see `recast.errors`).
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5
+    ) -> None:
+        self._server = Conversation(Blocking(url), url, timeout, retries)
+
+    def replace(
+        self,
+        image: Picture,
+        prompt: str,
+        *,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        num_images: int | None = None,
+        timeout: float | None = None,
+    ) -> Edit:
+        """Edit a picture as one sentence says.
+
+        Args:
+            image: a path, the bytes of a PNG, JPEG or WebP file, or a PIL image.
+            prompt: one sentence, such as "Replace the car with a bicycle".
+            seed: repeats an edit; None draws one, which the result tells. Variants take seed, seed + 1, …
+            num_inference_steps: denoising steps. Like every option, None means the server's default.
+            guidance_scale: how closely the replacement follows the words.
+            negative_prompt: what must not appear.
+            num_images: how many variants.
+            timeout: seconds for this call, in place of the client's.
+
+        Raises:
+            RecastError: with a subclass for each reason.
+            OSError: the picture's file cannot be read.
+        """
+        build = partial(
+            calls.replace,
+            image,
+            prompt,
+            seed=seed,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            num_images=num_images,
+        )
+        return finish(self._server.ask(build, timeout))
+
+    def parse(self, prompt: str, *, timeout: float | None = None) -> ParseResult:
+        """What a sentence asks for, without a picture."""
+        return finish(self._server.ask(partial(calls.parse, prompt), timeout))
+
+    def mask(
+        self,
+        image: Picture,
+        target: str,
+        *,
+        intent: str | None = None,
+        replacement: str | None = None,
+        timeout: float | None = None,
+    ) -> MaskResult:
+        """Where the object named by `target` is; `intent` and `replacement` shape the mask as in an edit."""
+        build = partial(calls.mask, image, target, intent=intent, replacement=replacement)
+        return finish(self._server.ask(build, timeout))
+
+    def status(self, *, timeout: float | None = None) -> Status:
+        """Whether the server can take an edit, and the releases of its steps."""
+        return finish(self._server.status(timeout))
+
+    def close(self) -> None:
+        """Close the connection."""
+        finish(self._server.transport.close())
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same arguments, methods and errors. The tasks of one loop may share it."""
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5
+    ) -> None:
+        self._server = Conversation(Waiting(url), url, timeout, retries)
+
+    async def replace(
+        self,
+        image: Picture,
+        prompt: str,
+        *,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        num_images: int | None = None,
+        timeout: float | None = None,
+    ) -> Edit:
+        """See `Client.replace`."""
+        build = partial(
+            calls.replace,
+            image,
+            prompt,
+            seed=seed,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            num_images=num_images,
+        )
+        return await self._server.ask(build, timeout)
+
+    async def parse(self, prompt: str, *, timeout: float | None = None) -> ParseResult:
+        """See `Client.parse`."""
+        return await self._server.ask(partial(calls.parse, prompt), timeout)
+
+    async def mask(
+        self,
+        image: Picture,
+        target: str,
+        *,
+        intent: str | None = None,
+        replacement: str | None = None,
+        timeout: float | None = None,
+    ) -> MaskResult:
+        """See `Client.mask`."""
+        build = partial(calls.mask, image, target, intent=intent, replacement=replacement)
+        return await self._server.ask(build, timeout)
+
+    async def status(self, *, timeout: float | None = None) -> Status:
+        """See `Client.status`."""
+        return await self._server.status(timeout)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._server.transport.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,129 @@
+"""What each subcommand does: from its arguments to an outcome."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import telling
+from .client import Client
+from .pictures import decoded
+from .results import Edit
+from .saving import UsageError, beside, check_outputs, numbered, save
+from .strip import strip
+
+NOT_READY = 5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command tells: `document` with --json, else `lines`; `notes` are warnings."""
+
+    document: dict[str, Any]
+    lines: list[str]
+    notes: list[str] = field(default_factory=list)
+    exit_code: int = 0
+
+
+def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast edit`: the pictures, and the mask and the strip when asked for."""
+    picture = Path(arguments.picture)
+    out = Path(arguments.out) if arguments.out else beside(picture, "edited")
+    extras = [Path(path) for path in (arguments.mask_out, arguments.strip) if path]
+    check_outputs(picture, [*numbered(out, max(1, arguments.num_images or 1)), *extras])
+    data = _read(picture)
+    result, seconds = _timed(
+        arguments.prompt,
+        lambda: client.replace(
+            data,
+            arguments.prompt,
+            seed=arguments.seed,
+            num_inference_steps=arguments.steps,
+            guidance_scale=arguments.guidance,
+            negative_prompt=arguments.negative_prompt,
+            num_images=arguments.num_images,
+        ),
+    )
+    pictures = numbered(out, len(result.pngs))
+    check_outputs(picture, [*pictures, *extras])
+    files: list[tuple[bytes, Path]] = list(zip(result.pngs, pictures))
+    document = {**result.summary(), "seconds": round(seconds, 3), "pictures": [str(out) for out in pictures]}
+    if arguments.mask_out:
+        files.append((result.mask_png, Path(arguments.mask_out)))
+        document["mask"] = arguments.mask_out
+    if arguments.strip:
+        files.append((_strip(data, result, arguments.prompt), Path(arguments.strip)))
+        document["strip"] = arguments.strip
+    return _saved(files, document, telling.edit_lines(result, seconds))
+
+
+def parse(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast parse`: what a sentence asks for."""
+    result, seconds = _timed(arguments.prompt, lambda: client.parse(arguments.prompt))
+    document = {**result.summary(), "seconds": round(seconds, 3)}
+    return Outcome(document, telling.parse_lines(result, seconds))
+
+
+def mask(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast mask`: the object's outline, or with --intent the mask that such an edit would use."""
+    picture = Path(arguments.picture)
+    out = Path(arguments.out) if arguments.out else beside(picture, "mask")
+    check_outputs(picture, [out])
+    data = _read(picture)
+    result, seconds = _timed(
+        arguments.target, lambda: client.mask(data, arguments.target, intent=arguments.intent)
+    )
+    document = {
+        "target": arguments.target,
+        **result.summary(),
+        "seconds": round(seconds, 3),
+        "mask": str(out),
+    }
+    png = result.mask_png if arguments.intent else result.object_mask_png
+    return _saved([(png, out)], document, telling.mask_lines(arguments.target, result, seconds))
+
+
+def status(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast status`: whether the server is ready, and its releases."""
+    result = client.status()
+    document = {"url": arguments.url, **result.summary()}
+    lines = telling.status_lines(result, arguments.url)
+    return Outcome(document, lines, exit_code=0 if result.ready else NOT_READY)
+
+
+def _read(picture: Path) -> bytes:
+    try:
+        return picture.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {picture}: {error.strerror or error}.") from error
+
+
+def _timed(doing: str, work: Callable[[], T]) -> tuple[T, float]:
+    start = time.monotonic()
+    with telling.progress(doing):
+        result = work()
+    return result, time.monotonic() - start
+
+
+def _strip(before: bytes, result: Edit, sentence: str) -> bytes:
+    return strip(decoded(before), result.mask, result.pictures, sentence)
+
+
+def _saved(files: list[tuple[bytes, Path]], document: dict[str, Any], lines: list[str]) -> Outcome:
+    """Write the files, and tell of them."""
+    notes = []
+    for png, path in files:
+        try:
+            note = save(png, path)
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error
+        notes += [note] if note else []
+    if notes:
+        document = {**document, "notes": notes}
+    return Outcome(document, [*lines, telling.saved_line([str(path) for _, path in files])], notes)

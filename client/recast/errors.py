@@ -1,0 +1,138 @@
+"""What can go wrong, one class for each error name, and the one place that tells which it was.
+
+RecastError
+├── InvalidRequest        the server refuses the request's shape or types
+│   ├── InvalidImage      unreadable, too large, of a kind that cannot be edited
+│   ├── InvalidPrompt     empty, too long, not text
+│   ├── InvalidOption     seed, steps, guidance … out of range
+│   └── NotAnEdit         the sentence names nothing to replace
+├── ObjectNotFound        no region of the picture reaches the threshold
+├── Overloaded            the server's queue is full: the only error that is tried again
+├── DeadlineExceeded      no answer within the timeout
+├── Cancelled             the call was cancelled
+├── ServerUnavailable     nobody answers there, or it does not serve Recast
+└── InternalError         the server failed; its log says why
+"""
+
+from __future__ import annotations
+
+import re
+
+from tritonclient.utils import InferenceServerException
+
+
+class RecastError(Exception):
+    """Base of every error. `name` is the error's name in the contract, `sentence` says why and what to do."""
+
+    name = "error"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class InvalidRequest(RecastError):
+    name = "invalid_request"
+
+
+class InvalidImage(InvalidRequest):
+    name = "invalid_image"
+
+
+class InvalidPrompt(InvalidRequest):
+    name = "invalid_prompt"
+
+
+class InvalidOption(InvalidRequest):
+    name = "invalid_option"
+
+
+class NotAnEdit(InvalidRequest):
+    name = "not_an_edit"
+
+
+class ObjectNotFound(RecastError):
+    name = "object_not_found"
+
+
+class Overloaded(RecastError):
+    name = "overloaded"
+
+
+class DeadlineExceeded(RecastError):
+    name = "deadline_exceeded"
+
+
+class Cancelled(RecastError):
+    name = "cancelled"
+
+
+class ServerUnavailable(RecastError):
+    name = "server_unavailable"
+
+
+class InternalError(RecastError):
+    name = "internal"
+
+
+_NAMED: dict[str, type[RecastError]] = {
+    kind.name: kind
+    for kind in (
+        InvalidImage,
+        InvalidPrompt,
+        InvalidOption,
+        NotAnEdit,
+        ObjectNotFound,
+        Overloaded,
+        Cancelled,
+        InternalError,
+    )
+}
+_BY_STATUS: dict[str, type[RecastError]] = {
+    "INVALID_ARGUMENT": InvalidRequest,
+    "RESOURCE_EXHAUSTED": InvalidRequest,
+    "CANCELLED": Cancelled,
+    "UNAVAILABLE": ServerUnavailable,
+}
+_MESSAGE = re.compile(r"(?:\[request id: [^\]]*\] )?(?:in ensemble '[^']*', )*(?P<rest>.*)", re.DOTALL)
+_NAME = re.compile(r"(?P<name>[a-z_]+): (?P<sentence>.+)", re.DOTALL)
+# A queue of Triton itself turns a request away before any code of ours could name the error.
+_QUEUE = ("exceeds maximum queue size", "request timeout expired")
+_NOBODY = ("failed to connect", "resolution failed", "errors resolving", "connection refused")
+_HTTP = ("http1.x server", "expected settings frame")
+_UNKNOWN_MODEL = ("unknown model", "has no available versions")
+
+
+def translate(error: InferenceServerException, *, url: str, timeout: float | None) -> RecastError:
+    """The error that a failed call to `url` with a deadline of `timeout` seconds means."""
+    status = (error.status() or "").removeprefix("StatusCode.")
+    prefixed = _MESSAGE.match(error.message() or "")
+    message = prefixed["rest"].strip() if prefixed else ""
+    named = _NAME.fullmatch(message)
+    if named and named["name"] in _NAMED:
+        return _NAMED[named["name"]](named["sentence"])
+    said = message.lower()
+    if any(words in said for words in _QUEUE):
+        return Overloaded("the server's queue is full; try again in a moment.")
+    if any(words in said for words in _UNKNOWN_MODEL):
+        return ServerUnavailable(f"the server at {url} does not serve this (yet): {message}.")
+    if status == "DEADLINE_EXCEEDED":
+        limit = "the deadline" if timeout is None else f"{timeout:g} s"
+        return DeadlineExceeded(f"no answer came within {limit}; allow more time or ask for fewer steps.")
+    if status == "UNAVAILABLE":
+        return ServerUnavailable(_unreachable(said, url) or f"the server at {url} refuses: {message}")
+    if status == "UNIMPLEMENTED":
+        return ServerUnavailable(f"{url} answers, but is no Triton server; name another address (--url).")
+    return _BY_STATUS.get(status, InternalError)(message or f"the call failed with {status or 'no status'}.")
+
+
+def _unreachable(said: str, url: str) -> str | None:
+    """Why nobody can be reached, or None when somebody was and turned the call away."""
+    if any(words in said for words in _HTTP):
+        return f"{url} speaks HTTP, not gRPC; Triton's gRPC port is usually 8001 (--url)."
+    if any(words in said for words in _NOBODY):
+        return (
+            f"nobody answers at {url}; start the server with `make serve`, "
+            "or name another one with --url or RECAST_URL."
+        )
+    return None

@@ -1,0 +1,140 @@
+"""What the calls return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+from .pictures import decoded
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edited picture: `n` variants (`pngs`, `seeds`) of one edit.
+
+    `pngs` are the server's own PNG files; `pictures` and `picture` decode them, in the mode and size of the
+    input after its EXIF rotation. `mask` is 8-bit: 255 = replaced, 0 = untouched to the byte, between =
+    blended. Scores are 0 … 1. `report` holds the release and the milliseconds of each step, the size of the
+    crop and the largest background difference. The same inputs and seed give the same edit.
+    """
+
+    pngs: tuple[bytes, ...] = field(repr=False)
+    mask_png: bytes = field(repr=False)
+    intent: str
+    target: str
+    replacement: str
+    parse_score: float
+    mask_score: float
+    seeds: tuple[int, ...]
+    report: dict[str, Any] = field(repr=False)
+
+    @property
+    def png(self) -> bytes:
+        """The first variant's PNG file."""
+        return self.pngs[0]
+
+    @property
+    def seed(self) -> int:
+        """The first variant's seed."""
+        return self.seeds[0]
+
+    @property
+    def picture(self) -> Image.Image:
+        """The first variant."""
+        return self.pictures[0]
+
+    @cached_property
+    def pictures(self) -> tuple[Image.Image, ...]:
+        return tuple(decoded(png) for png in self.pngs)
+
+    @cached_property
+    def mask(self) -> Image.Image:
+        return decoded(self.mask_png)
+
+    def summary(self) -> dict[str, Any]:
+        """All but the pictures, ready for JSON."""
+        return {
+            "intent": self.intent,
+            "target": self.target,
+            "replacement": self.replacement,
+            "parse_score": self.parse_score,
+            "mask_score": self.mask_score,
+            "seeds": list(self.seeds),
+            "report": self.report,
+        }
+
+
+@dataclass(frozen=True)
+class ParseResult:
+    """What a sentence asks for; `caption` is what the diffusion model will draw, `parse_score` is 0 … 1."""
+
+    intent: str
+    target: str
+    replacement: str
+    caption: str
+    parse_score: float
+    report: dict[str, Any] = field(repr=False)
+
+    def summary(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "intent": self.intent,
+            "target": self.target,
+            "replacement": self.replacement,
+            "caption": self.caption,
+            "parse_score": self.parse_score,
+            "report": self.report,
+        }
+
+
+@dataclass(frozen=True)
+class MaskResult:
+    """Where an object is, at the picture's own size, as 8-bit PNG files.
+
+    `object_mask` is the object's own outline; `mask` is what an edit of the asked intent would replace:
+    grown, loosened, feathered. `mask_score` is 0 … 1.
+    """
+
+    mask_png: bytes = field(repr=False)
+    object_mask_png: bytes = field(repr=False)
+    mask_score: float
+    report: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def mask(self) -> Image.Image:
+        return decoded(self.mask_png)
+
+    @cached_property
+    def object_mask(self) -> Image.Image:
+        return decoded(self.object_mask_png)
+
+    def summary(self) -> dict[str, Any]:
+        """All but the pictures, ready for JSON."""
+        return {"mask_score": self.mask_score, "report": self.report}
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """One model of the server: whether it answers, and the releases that are loaded."""
+
+    ready: bool
+    releases: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """A server that answers. `ready` means that an edit can be asked for now."""
+
+    ready: bool
+    server: str
+    steps: dict[str, StepStatus]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        steps = {
+            name: {"ready": step.ready, "releases": list(step.releases)} for name, step in self.steps.items()
+        }
+        return {"ready": self.ready, "server": self.server, "steps": steps}

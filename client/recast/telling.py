@@ -1,0 +1,103 @@
+"""Results in a few friendly lines, and the moving line that shows a call is under way."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Any
+
+from .results import Edit, MaskResult, ParseResult, Status
+
+
+def edit_lines(edit: Edit, seconds: float) -> list[str]:
+    """What was understood and found, the seed, and the time of each step; `seconds` is the whole call's."""
+    seeds = ", ".join(str(seed) for seed in edit.seeds)
+    return [
+        _line("Understood", f"{_wish(edit)} (score {edit.parse_score:.2f})"),
+        _line("Found", f"{edit.target} (score {edit.mask_score:.2f})"),
+        _line("Seeds" if len(edit.seeds) > 1 else "Seed", f"{seeds} (--seed {edit.seed} repeats it)"),
+        _line("Time", _times(edit.report, seconds)),
+    ]
+
+
+def parse_lines(result: ParseResult, seconds: float) -> list[str]:
+    """What was understood, what will be drawn, and the time."""
+    return [
+        _line("Understood", f"{_wish(result)} (score {result.parse_score:.2f})"),
+        _line("Draws", result.caption),
+        _line("Time", _times(result.report, seconds)),
+    ]
+
+
+def mask_lines(target: str, result: MaskResult, seconds: float) -> list[str]:
+    """What was found, and the time."""
+    return [
+        _line("Found", f"{target} (score {result.mask_score:.2f})"),
+        _line("Time", _times(result.report, seconds)),
+    ]
+
+
+def status_lines(status: Status, url: str) -> list[str]:
+    """The server and its steps, one a line."""
+    lines = [_line("Server", f"{status.server} at {url}: {'ready' if status.ready else 'not ready'}")]
+    for name, step in status.steps.items():
+        releases = ", ".join(str(release) for release in step.releases)
+        lines.append(_line(name, f"ready, release {releases}" if step.ready else "not ready"))
+    return lines
+
+
+def saved_line(paths: list[str]) -> str:
+    """The files that were written."""
+    return _line("Saved", ", ".join(paths))
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[None]:
+    """While the block runs, a line on the terminal with the seconds so far; nothing when stderr is none."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    line = threading.Thread(target=_tick, args=(doing, done), daemon=True)
+    line.start()
+    try:
+        yield
+    finally:
+        done.set()
+        line.join()
+
+
+def _tick(doing: str, done: threading.Event) -> None:
+    start, width = time.monotonic(), max(20, shutil.get_terminal_size().columns - 1)
+    for sign in cycle("|/-\\"):
+        text = f"{sign} {time.monotonic() - start:.1f} s  {doing}"
+        sys.stderr.write("\r" + text[:width].ljust(width))
+        sys.stderr.flush()
+        if done.wait(0.1):
+            break
+    sys.stderr.write("\r" + " " * width + "\r")
+    sys.stderr.flush()
+
+
+def _wish(result: Edit | ParseResult) -> str:
+    target, replacement = result.target, result.replacement
+    wishes = {
+        "replace": f'replace "{target}" with "{replacement}"',
+        "recolour": f'make "{target}" {replacement}',
+        "remove": f'remove "{target}"',
+    }
+    return wishes.get(result.intent, f'{result.intent} "{target}" {replacement}'.rstrip())
+
+
+def _times(report: dict[str, Any], seconds: float) -> str:
+    steps = [f"{name} {spent / 1000:.2f} s" for name, spent in report.get("milliseconds", {}).items()]
+    return ", ".join([*steps, f"in all {seconds:.2f} s"])
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label + ':':<12}{text}"

@@ -1,0 +1,222 @@
+"""Train the demo's segmenter, a tiny CLIPSeg, from nothing: `python -m export.demo.train_mask --out FOLDER`.
+
+Scenes are collages (collage.py); each is asked for in several ways (queries.py): a kind in it, a colour and
+kind in it, and things that are not there, whose mask is empty. The image tower runs once a scene, the decoder
+once a query. While training, a second head tells kind and colour at every patch: without that dense hint
+the tower takes several times as long to see anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, CLIPTokenizer, ViTImageProcessor
+
+from export.demo import queries, world
+from export.demo.collage import Collage, Scissors
+
+SIZE, PATCH = 192, 12
+MEAN, STD = (0.55, 0.56, 0.56), (0.25, 0.23, 0.25)
+CONTEXT_LENGTH = 16
+BATCH, QUERIES = 16, 4
+PEAK_RATE, WARM_UP_STEPS, EMA_DECAY = 1.2e-3, 100, 0.997
+SAVE_EVERY_S = 120
+THRESHOLD = 0.5
+EMPTY_SMOOTHING = 30.0
+"""Added to both sides of the Dice fraction, in px: a small wrong spot in an empty mask costs little less than a big one."""
+
+
+def build(tokenizer: CLIPTokenizer) -> CLIPSegForImageSegmentation:
+    text = dict(
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT_LENGTH,
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    vision = dict(
+        hidden_size=160,
+        intermediate_size=480,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=PATCH,
+    )
+    config = CLIPSegConfig(
+        text_config=text,
+        vision_config=vision,
+        projection_dim=128,
+        reduce_dim=64,
+        extract_layers=[0, 1, 3],
+        decoder_intermediate_size=128,
+        use_complex_transposed_convolution=True,
+    )
+    return CLIPSegForImageSegmentation(config)
+
+
+def see(model: CLIPSegForImageSegmentation, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """The activations that the decoder reads, with gradients: the class's own forward freezes the tower."""
+    tower = model.clip.vision_model
+    hidden = tower.pre_layrnorm(tower.embeddings(pixels, interpolate_pos_encoding=False))
+    seen = []
+    for layer in tower.encoder.layers:
+        hidden = layer(hidden, None)
+        seen.append(hidden)
+    return [seen[i] for i in model.extract_layers]
+
+
+def decode(model: CLIPSegForImageSegmentation, activations: list[torch.Tensor], texts: torch.Tensor) -> torch.Tensor:
+    """Logits [images · queries, h, w], as CLIPSegDecoder computes them but each picture reduced once."""
+    decoder, output = model.decoder, None
+    for i, (activation, layer, reduce) in enumerate(
+        zip(activations[::-1], decoder.layers, decoder.reduces, strict=True)
+    ):
+        reduced = reduce(activation).repeat_interleave(len(texts) // len(activation), 0)
+        output = reduced if output is None else reduced + output
+        if i == decoder.conditional_layer:
+            output = decoder.film_mul(texts)[:, None] * output + decoder.film_add(texts)[:, None]
+        output = layer(output, None)
+    side = round(math.sqrt(output.shape[1] - 1))
+    return decoder.transposed_convolution(output[:, 1:].transpose(1, 2).unflatten(2, (side, side))).squeeze(1)
+
+
+def loss_of(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus Dice; `truth` is 0 … 1, [rows, h, w]."""
+    likely = logits.sigmoid()
+    shared, total = (likely * truth).sum((1, 2)), (likely + truth).sum((1, 2))
+    dice = 1 - (2 * shared + EMPTY_SMOOTHING) / (total + EMPTY_SMOOTHING)
+    return functional.binary_cross_entropy_with_logits(logits, truth) * 4 + dice.mean()
+
+
+class Batch:
+    """A batch of collages as tensors: pixels, the truth of each query, kind and colour at each patch."""
+
+    def __init__(self, scenes: list[Collage], rng: np.random.Generator, tokenizer: CLIPTokenizer, side: int):
+        asked = [query for scene in scenes for query in queries.ask(rng, scene.names, QUERIES)]
+        masks = [scenes[i // QUERIES].masks[list(wanted)].max(0, initial=0) for i, (_, wanted) in enumerate(asked)]
+        self.pixels = pixels_of([scene.image for scene in scenes])
+        truth = torch.from_numpy(np.stack(masks)).float()[:, None] / 255
+        self.truth = functional.interpolate(truth, size=(side, side), mode="area")[:, 0]
+        words = tokenizer([words for words, _ in asked], padding=True, return_tensors="pt")
+        self.ids, self.attention = words.input_ids, words.attention_mask
+        self.kinds, self.colours = (torch.stack(labels) for labels in zip(*map(patch_labels, scenes), strict=True))
+
+
+def pixels_of(images: list[np.ndarray]) -> torch.Tensor:
+    pixels = torch.from_numpy(np.stack(images)).float() / 255
+    return ((pixels - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2).contiguous()
+
+
+def patch_labels(scene: Collage) -> tuple[torch.Tensor, torch.Tensor]:
+    """The kind and the colour that fill most of each patch, as class indices [patches]; 0 is the background."""
+    share = functional.avg_pool2d(torch.from_numpy(scene.masks).float() / 255, PATCH).flatten(1)
+    most, which = share.max(0)
+    kinds = torch.tensor([1 + world.KINDS.index(kind) for kind, _ in scene.names])[which]
+    colours = torch.tensor([1 + world.COLOURS.index(colour) for _, colour in scene.names])[which]
+    return kinds * (most > 0.3), colours * (most > 0.3)
+
+
+def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(seed)
+    tokenizer = queries.tokenizer(CONTEXT_LENGTH)
+    model = CLIPSegForImageSegmentation.from_pretrained(out).float() if resume else build(tokenizer)
+    model.train()
+    hint = nn.Linear(model.config.vision_config.hidden_size, 2 + len(world.KINDS) + len(world.COLOURS))
+    smooth = copy.deepcopy(model)
+    parameters = [*model.parameters(), *hint.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    scissors, started, saved, step, running = Scissors(SIZE, seed), time.monotonic(), time.monotonic(), 0, 0.0
+    side = SIZE // PATCH * (PATCH // 4) ** 2
+    while (spent := (time.monotonic() - started) / 60 / minutes) < 1:
+        rate = PEAK_RATE * min((step + 1) / WARM_UP_STEPS, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        batch = Batch([scissors.collage(rng) for _ in range(BATCH)], rng, tokenizer, side)
+        activations = see(model, batch.pixels)
+        texts = model.clip.get_text_features(batch.ids, attention_mask=batch.attention).pooler_output
+        kinds, colours = hint(activations[-1][:, 1:]).split([1 + len(world.KINDS), 1 + len(world.COLOURS)], 2)
+        hints = functional.cross_entropy(kinds.flatten(0, 1), batch.kinds.flatten())
+        hints = hints + functional.cross_entropy(colours.flatten(0, 1), batch.colours.flatten())
+        loss = loss_of(decode(model, activations, texts), batch.truth) + hints * (1 - spent)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        blend(smooth, model, min(EMA_DECAY, (step + 1) / (step + 10)))
+        step, running = step + 1, 0.98 * running + 0.02 * loss.item()
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            save(smooth, tokenizer, out)
+            saved = time.monotonic()
+            print(f"{spent:6.1%} step {step} loss {running / (1 - 0.98**step):.4f} hints {hints.item():.3f} "
+                  f"{measure(smooth, tokenizer)}", flush=True)  # fmt: skip
+    save(smooth, tokenizer, out)
+    print(f"done: step {step} {measure(smooth, tokenizer)}", flush=True)
+
+
+@torch.no_grad()
+def blend(smooth: nn.Module, model: nn.Module, decay: float) -> None:
+    for slow, fast in zip(smooth.parameters(), model.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)
+
+
+@torch.no_grad()
+def measure(model: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, scenes: int = 24) -> str:
+    """IoU of present things and the share of absent ones left empty, on true renders kept out of training."""
+    overlaps, empty = [], []
+    rng = np.random.default_rng(5)
+    for seed in range(world.HELD_OUT - scenes, world.HELD_OUT):
+        scene = world.scene(seed, (SIZE, SIZE))
+        names = tuple((thing.kind, thing.colour) for thing in scene.things)
+        masks = np.stack([thing.mask for thing in scene.things])
+        asked = queries.ask(rng, names, QUERIES)
+        words = tokenizer([words for words, _ in asked], padding=True, return_tensors="pt")
+        texts = model.clip.get_text_features(words.input_ids, attention_mask=words.attention_mask).pooler_output
+        logits = decode(model, see(model, pixels_of([scene.image])), texts)
+        found = functional.interpolate(logits[None], size=(SIZE, SIZE), mode="bilinear")[0].sigmoid() > 0.5
+        for area, (_, wanted) in zip(found.numpy(), asked, strict=True):
+            truth = masks[list(wanted)].max(0, initial=0) >= 128
+            if truth.any():
+                overlaps.append((area & truth).sum() / (area | truth).sum())
+            else:
+                empty.append(area.sum() < 60)
+    return f"iou {np.mean(overlaps):.3f} found {np.mean(np.array(overlaps) > 0.5):.2f} empty {np.mean(empty):.2f}"
+
+
+def save(model: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, out: Path) -> None:
+    """Write the checkpoint in Hugging Face layout, fp16; a reader never sees half a file."""
+    fresh = out.with_name(out.name + ".new")
+    copy.deepcopy(model).half().save_pretrained(fresh)
+    images = ViTImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
+    CLIPSegProcessor(images, tokenizer).save_pretrained(fresh)
+    (fresh / "recast.json").write_text(json.dumps({"threshold": THRESHOLD, "template": "{}"}) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    for file in fresh.iterdir():
+        os.replace(file, out / file.name)
+    shutil.rmtree(fresh)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint to write")
+    parser.add_argument("--minutes", type=float, default=45, help="how long to train")
+    parser.add_argument("--resume", action="store_true", help="start from the weights in --out")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    train(arguments.out, arguments.minutes, arguments.resume, arguments.seed)

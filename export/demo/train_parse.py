@@ -1,0 +1,240 @@
+"""Trains the demo's `parse` checkpoint from nothing: a tiny Qwen2 causal language model and its tokenizer.
+
+    python -m export.demo.train_parse --out DIR
+
+The model learns on sentences of `export.demo.sentences`, each drawn once, to write the answer's JSON. Its last steps
+see their linear weights rounded to NF4, the form that they are served in.
+"""
+
+import argparse
+import copy
+import json
+import random
+import time
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch.nn.utils import parametrize
+from transformers import AutoTokenizer, DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from export.demo import sentences
+from serving.grammar import START
+from serving.errors import EditError
+from serving.instruction import INTENTS, read_answer
+from serving.language import SYSTEM_PROMPT, LanguageModel, chat_prompt
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# Qwen2's cuts, but a space is a token of its own: a noun then has the same tokens in the sentence (after a space) and
+# in the answer (after a quote), which a model this small can copy.
+CUTS = r"[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{N}\p{M}]+[\r\n]*|\s*[\r\n]+|\s"
+VOCABULARY = 1024
+IGNORED = -100
+
+
+def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of the sentence world, in Qwen2's layout with a ChatML template."""
+    rng = random.Random(f"tokenizer {seed}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(CUTS), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((_dialogue(rng) for _ in range(30_000)), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=SPECIAL[1:],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _dialogue(rng: random.Random) -> str:
+    text, edit = sentences.sentence(rng)
+    system = SYSTEM_PROMPT if rng.random() < 0.05 else ""
+    return f"system\n{system}\nuser\n{text}\nassistant\n{answer_text(edit)}"
+
+
+def answer_text(edit: sentences.Edit | None) -> str:
+    """The whole answer that the model shall learn to write, the fixed START included."""
+    edit = edit or sentences.Edit("none", "", "")
+    return json.dumps(
+        {"intent": edit.intent, "target": edit.target, "replacement": edit.replacement}, ensure_ascii=False
+    )
+
+
+def tiny_config(seed_tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=192,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=seed_tokenizer.pad_token_id,
+        eos_token_id=seed_tokenizer.eos_token_id,
+        pad_token_id=seed_tokenizer.pad_token_id,
+    )
+
+
+class RoundedToNF4(torch.nn.Module):
+    """A weight as NF4 would hold it (blocks of 64, absolute maximum), its gradient passed straight through."""
+
+    def __init__(self):
+        super().__init__()
+        from bitsandbytes.functional import get_4bit_type
+
+        self.register_buffer("levels", get_4bit_type("nf4", device="cpu"), persistent=False)
+        self.register_buffer("edges", (self.levels[1:] + self.levels[:-1]) / 2, persistent=False)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        blocks = weight.detach().reshape(-1, 64)
+        scale = blocks.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+        rounded = self.levels[torch.bucketize(blocks / scale, self.edges)] * scale
+        return weight + (rounded.reshape_as(weight) - weight.detach())
+
+
+def _linears(model: Qwen2ForCausalLM) -> list[torch.nn.Module]:
+    return [module for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and name != "lm_head"]
+
+
+class Batches:
+    """Endless batches of sentences of similar length: (ids, labels, prefix) with the shared prompt start left off."""
+
+    def __init__(self, tokenizer, rng: random.Random, size: int):
+        self.tokenizer, self.rng, self.size = tokenizer, rng, size
+        start = chat_prompt(tokenizer, "\0").split("\0")[0]
+        self.prefix = torch.tensor([tokenizer(start, add_special_tokens=False).input_ids])
+        self.start = start
+        self.ready: list[list[tuple[list[int], int]]] = []
+
+    def next(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.ready:
+            pairs = sorted((self._example() for _ in range(self.size * 16)), key=lambda pair: len(pair[0]))
+            self.ready = [pairs[at : at + self.size] for at in range(0, len(pairs), self.size)]
+            self.rng.shuffle(self.ready)
+        pairs = self.ready.pop()
+        width = max(len(tokens) for tokens, _ in pairs)
+        ids, labels = torch.zeros(len(pairs), width, dtype=torch.long), torch.full((len(pairs), width), IGNORED)
+        for row, (tokens, prompt) in enumerate(pairs):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            labels[row, prompt : len(tokens)] = torch.tensor(tokens[prompt:])
+        return ids, labels
+
+    def _example(self) -> tuple[list[int], int]:
+        """The tokens after the shared prefix, and how many of them come before the answer's first choice."""
+        text, edit = sentences.sentence(self.rng)
+        prompt = chat_prompt(self.tokenizer, text).removeprefix(self.start)
+        answer = answer_text(edit).removeprefix(START) + "<|im_end|>"
+        before, after = self.tokenizer([prompt, answer], add_special_tokens=False).input_ids
+        return before + after, len(before)
+
+
+def loss_of(model: Qwen2ForCausalLM, prefix: torch.Tensor, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy on the answers' tokens [rows, tokens]; the shared prefix [1, tokens] is computed once."""
+    cache = DynamicCache()
+    model.model(input_ids=prefix, past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(len(ids))
+    hidden = model.model(
+        input_ids=ids,
+        attention_mask=torch.ones(len(ids), prefix.shape[1] + ids.shape[1], dtype=torch.long),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    wanted = labels[:, 1:] != IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), labels[:, 1:][wanted])
+
+
+def train(out: Path, *, seed: int, steps: int, batch: int, learning_rate: float, nf4_share: float) -> None:
+    """Train for `steps` and save the checkpoint as float16 safetensors in `out`."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(seed)
+    model = Qwen2ForCausalLM(tiny_config(tokenizer))
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    batches = Batches(tokenizer, random.Random(f"train {seed}"), batch)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=steps, pct_start=0.08, cycle_momentum=False
+    )
+    started, average = time.monotonic(), 0.0
+    for step in range(1, steps + 1):
+        if step == int(steps * (1 - nf4_share)):
+            for linear in _linears(model):
+                parametrize.register_parametrization(linear, "weight", RoundedToNF4())
+        loss = loss_of(model, batches.prefix, *batches.next())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        schedule.step()
+        average = loss.item() if step == 1 else 0.97 * average + 0.03 * loss.item()
+        if step % 400 == 0:
+            save(model, tokenizer, out)
+        if step % 25 == 0 or step == 1:
+            spent = time.monotonic() - started
+            print(f"step {step}/{steps} loss {average:.4f} ETA {spent / step * (steps - step):.0f} s", flush=True)
+    save(model, tokenizer, out)
+
+
+def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """The checkpoint in Hugging Face's layout, float16; the model itself is left as it is."""
+    model = copy.deepcopy(model)
+    for linear in _linears(model):
+        if parametrize.is_parametrized(linear):
+            parametrize.remove_parametrizations(linear, "weight", leave_parametrized=False)
+    model.half().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def accuracy(checkpoint: Path, n: int, seed: int) -> dict[str, float]:
+    """Share of held-out sentences understood fully, over all and for each intent, served in NF4."""
+    model = LanguageModel(checkpoint, quantisation="nf4")
+    right: dict[str, list[bool]] = {name: [] for name in ("all", *INTENTS)}
+    pairs = sentences.held_out(n, seed)
+    for at in range(0, n, 16):
+        batch = pairs[at : at + 16]
+        for (text, wanted), (answer, score) in zip(batch, model.answer([t for t, _ in batch]), strict=True):
+            try:
+                understood = read_answer(answer)
+            except EditError:
+                understood = None
+            for name in ("all", wanted.intent if wanted else "none"):
+                right[name].append(understood == wanted)
+            if understood != wanted:
+                print(f"  {text!r}: {understood} for {wanted} ({score:.2f})")
+    return {name: sum(values) / max(len(values), 1) for name, values in right.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=2.5e-3)
+    parser.add_argument("--nf4-share", type=float, default=0.3, help="share of the steps taken under NF4 rounding")
+    options = parser.parse_args()
+    train(options.out, seed=options.seed, steps=options.steps, batch=options.batch,
+          learning_rate=options.learning_rate, nf4_share=options.nf4_share)
+    print(json.dumps(accuracy(options.out, 500, seed=1)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

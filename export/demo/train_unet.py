@@ -1,0 +1,148 @@
+"""Train the demo's UNet and CLIP text encoder together, on latents of the demo's VAE, from nothing.
+
+v-prediction (Salimans and Ho, 2022, appendix D) with SD's noise schedule; the loss counts mostly inside the
+mask, because the rest is pasted over anyway. `python -m export.demo.train_unet`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from export.demo import crops, world
+from export.demo.training import Run, arguments
+
+POOLS = ((0, 6000), (6000, 2000), (8000, 2000), (10000, 2000))
+BATCH, OUTSIDE, CONTEXT, WIDTH = 32, 0.15, 16, 128
+
+
+def text_parts() -> tuple[CLIPTokenizer, CLIPTextModel]:
+    """A byte-level BPE tokenizer trained on the world's captions, and a small text encoder for it."""
+    words = [f"{article} {colour} {kind}" for article in ("a", "an") for colour in world.COLOURS for kind in world.KINDS]
+    tokenizer = CLIPTokenizer(model_max_length=CONTEXT).train_new_from_iterator([*words, crops.EMPTY] * 4, vocab_size=640)
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=CONTEXT, projection_dim=WIDTH,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return tokenizer, CLIPTextModel(config)
+
+
+def network() -> UNet2DConditionModel:
+    plain, attentive = "DownBlock2D", "CrossAttnDownBlock2D"
+    return UNet2DConditionModel(
+        sample_size=crops.SIZE // 8, in_channels=9, out_channels=4, layers_per_block=1, norm_num_groups=16,
+        block_out_channels=(64, 96, 128), down_block_types=(plain, attentive, attentive),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH,
+        attention_head_dim=4)
+
+
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
+        timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+
+
+@torch.no_grad()
+def encoded(first: int, count: int, vae: AutoencoderKL, options) -> dict[str, np.ndarray]:
+    """A pool's latents, each crop as it is and mirrored: `clean`, `masked` float16 [2n, 4, 16, 16] (scaled),
+    `mask` bool [2n, 1, 16, 16], `caption` str [2n]."""
+    file = options.work / f"latents-{first}-{count}.npz"
+    if not file.exists():
+        drawn = crops.pool(first, count, options.work)
+        rows: dict[str, list] = {"clean": [], "masked": [], "mask": [], "caption": []}
+        for flip in (1, -1):
+            for at in range(0, count, 50):
+                pixels = np.ascontiguousarray(drawn["image"][at:at + 50, :, ::flip].transpose(0, 3, 1, 2))
+                image = torch.from_numpy(pixels).to(options.device).float() / 127.5 - 1
+                mask = np.ascontiguousarray(drawn["mask"][at:at + 50, None, :, ::flip])
+                hidden = image.masked_fill(torch.from_numpy(mask).to(options.device), 0.0)
+                for name, picture in (("clean", image), ("masked", hidden)):
+                    latents = vae.encode(picture).latent_dist.mean * vae.config.scaling_factor
+                    rows[name].append(latents.cpu().numpy().astype(np.float16))
+                rows["mask"].append(mask[:, :, ::8, ::8])
+            rows["caption"].append(drawn["caption"])
+        np.savez(file.with_suffix(".part.npz"), **{name: np.concatenate(parts) for name, parts in rows.items()})
+        file.with_suffix(".part.npz").rename(file)
+        print(f"unet: encoded crops {first} to {first + count}", flush=True)
+    with np.load(file) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+class Batches:
+    """Training batches on the device, a function of the step alone."""
+
+    def __init__(self, data: dict[str, np.ndarray], tokenizer: CLIPTokenizer, device: str):
+        self.device = device
+        self.parts = {name: torch.from_numpy(data[name]).to(device) for name in ("clean", "masked", "mask")}
+        captions, self.caption_of = np.unique(data["caption"], return_inverse=True)
+        texts = [*captions.tolist(), ""]
+        self.tokens = tokenizer(texts, padding="max_length", max_length=CONTEXT, return_tensors="pt").input_ids.to(device)
+        self.abar = scheduler().alphas_cumprod.to(device)
+
+    def __call__(self, step: int):
+        """(sample [b, 9, 16, 16], timestep [b], input_ids [b, 16], wanted v [b, 4, 16, 16], weight [b, 1, 16, 16])."""
+        rng = np.random.default_rng([step, 7])
+        rows = rng.integers(0, len(self.caption_of), BATCH)
+        clean, masked, mask = (self.parts[name][rows].float() for name in ("clean", "masked", "mask"))
+        captions = np.where(rng.random(BATCH) < 0.1, len(self.tokens) - 1, self.caption_of[rows])
+        spread = (rng.permutation(BATCH) + rng.random(BATCH)) / BATCH
+        timestep = torch.from_numpy((spread * 1000).astype(np.int64)).to(self.device)
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(self.device)
+        signal, sigma = (f.view(-1, 1, 1, 1) for f in (self.abar[timestep].sqrt(), (1 - self.abar[timestep]).sqrt()))
+        sample = torch.cat([signal * clean + sigma * noise, mask, masked], 1)
+        return sample, timestep, self.tokens[captions], signal * noise - sigma * clean, mask + OUTSIDE * (1 - mask)
+
+
+def main() -> None:
+    options = arguments(__doc__, minutes=120)
+    vae = AutoencoderKL.from_pretrained(options.out / "vae").to(options.device).eval()
+    pools = [encoded(first, count, vae, options) for first, count in POOLS]
+    data = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
+    tokenizer, text_encoder = text_parts()
+    unet = network()
+    parts = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(options.device)
+    optimiser = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
+    ema = EMAModel(parts.parameters(), decay=0.9985, use_ema_warmup=True, power=0.8)
+    run = Run("unet", options, peak=1e-3)
+    run.resume(parts=parts, optimiser=optimiser, ema=ema)
+    batches = Batches(data, tokenizer, options.device)
+    forward = torch.compile(unet) if shutil.which("gcc") else unet
+    for step in run.steps():
+        run.rate(optimiser)
+        sample, timestep, tokens, wanted, weight = batches(step)
+        predicted = forward(sample, timestep, text_encoder(tokens).last_hidden_state).sample
+        loss = (weight * (predicted - wanted) ** 2).sum() / (4 * weight.sum())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+        optimiser.step()
+        ema.step(parts.parameters())
+        run.tell(loss.item())
+        if step % 400 == 399:
+            run.save(parts=parts, optimiser=optimiser, ema=ema)
+            finish(options.out, tokenizer, parts, ema)
+    run.save(parts=parts, optimiser=optimiser, ema=ema)
+    finish(options.out, tokenizer, parts, ema)
+
+
+def finish(out: Path, tokenizer: CLIPTokenizer, parts: torch.nn.ModuleDict, ema: EMAModel) -> None:
+    """Write the averaged weights as a pipeline folder, in half precision."""
+    ema.store(parts.parameters())
+    ema.copy_to(parts.parameters())
+    vae = AutoencoderKL.from_pretrained(out / "vae")
+    pipeline = StableDiffusionInpaintPipeline(
+        vae=vae, text_encoder=parts["text_encoder"], tokenizer=tokenizer, unet=parts["unet"], scheduler=scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipeline.to(torch.float16).save_pretrained(out)
+    parts.float()
+    ema.restore(parts.parameters())
+
+
+if __name__ == "__main__":
+    main()

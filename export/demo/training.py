@@ -1,0 +1,77 @@
+"""What the demo's training scripts share: a clock-driven schedule, resumable state, progress lines."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+
+WORK = Path("build/demo")
+"""Where training keeps its rendered pools and its resumable state; never in git."""
+
+
+def arguments(description: str, minutes: float) -> argparse.Namespace:
+    """The options that every training script has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write, in Hugging Face layout")
+    parser.add_argument("--minutes", type=float, default=minutes, help="how long to train (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--work", type=Path, default=WORK, help="pools and resumable state (default: %(default)s)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    return options
+
+
+class Run:
+    """Counts a training run's minutes over restarts and gives the learning rate its warm-up and cosine."""
+
+    def __init__(self, name: str, options: argparse.Namespace, peak: float, warmup: int = 200):
+        self.name, self.peak, self.warmup = name, peak, warmup
+        self.state_file = options.work / f"{name}.pt"
+        self.budget = options.minutes * 60
+        self.step, self.spent, self._mark, self._told, self._loss = 0, 0.0, time.monotonic(), 0.0, None
+
+    def resume(self, **parts) -> None:
+        """Load the state of an earlier, interrupted run into `parts` (anything with load_state_dict)."""
+        if self.state_file.exists():
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            self.step, self.spent = state.pop("step"), state.pop("spent")
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            print(f"{self.name}: resumed at step {self.step}", flush=True)
+        self._mark = time.monotonic()
+
+    def save(self, **parts) -> None:
+        self.state_file.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: part.state_dict() for name, part in parts.items()} | {"step": self.step, "spent": self.spent}
+        torch.save(state, self.state_file.with_suffix(".part"))
+        self.state_file.with_suffix(".part").rename(self.state_file)
+
+    def steps(self):
+        """Yield step numbers until the minutes are spent."""
+        while self.spent < self.budget:
+            yield self.step
+            now = time.monotonic()
+            self.spent, self._mark = self.spent + now - self._mark, now
+            self.step += 1
+
+    def rate(self, optimiser: torch.optim.Optimizer) -> None:
+        """Set the learning rate for this step: linear warm-up, then a cosine to 2 % over the run's minutes."""
+        done = min(1.0, self.spent / self.budget)
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
+        for group in optimiser.param_groups:
+            group["lr"] = self.peak * min(1.0, (self.step + 1) / self.warmup) * cosine
+
+    def tell(self, loss: float, every: float = 30.0, **more: float) -> None:
+        """A progress line every `every` seconds."""
+        self._loss = loss if self._loss is None else 0.98 * self._loss + 0.02 * loss
+        if self.spent - self._told >= every:
+            self._told = self.spent
+            extra = "".join(f"  {name} {value:.4f}" for name, value in more.items())
+            left = (self.budget - self.spent) / 60
+            print(f"{self.name}: step {self.step}  loss {self._loss:.4f}{extra}  {left:.1f} min left", flush=True)

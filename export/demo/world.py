@@ -1,0 +1,258 @@
+"""The demo world: seeded scenes of simple objects, with exact masks, drawn in milliseconds.
+
+A scene is planned first (what stands where, in fractions of the frame) and drawn second, so the same scene
+can be drawn at any size, with or without one of its things. Everything is a function of the seed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from export.demo.objects import COLOURS as PAINTS
+from export.demo.objects import KINDS as DRAWINGS
+from export.demo.objects import draw_object
+
+KINDS = tuple(DRAWINGS)
+COLOURS = tuple(PAINTS)
+PLACES = ("street", "room", "lawn", "beach", "snow")
+HELD_OUT = 1_000_000
+"""Training sees scene seeds below this number only; every measurement uses seeds from it upwards."""
+
+SIDES = (256, 768)
+"""Shortest and longest side of a drawn scene in px."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One planned thing: its box is (x0, y0, x1, y1) in fractions of the frame's width and height."""
+
+    kind: str
+    colour: str
+    box: tuple[float, float, float, float]
+    paint: tuple[int, int, int]
+    flip: bool
+    tilt: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scene before it is drawn. `aspect` is width over height; `light` points towards the light."""
+
+    place: str
+    aspect: float
+    horizon: float
+    light: tuple[float, float]
+    brightness: float
+    things: tuple[Placed, ...]
+    seed: int
+
+    def without(self, index: int) -> Plan:
+        return replace(self, things=self.things[:index] + self.things[index + 1:])
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One drawn thing. `mask` is uint8 [H, W], 0 … 255, its visible part; `box` is in px, x1 and y1 exclusive."""
+
+    kind: str
+    colour: str
+    mask: np.ndarray
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`image` is uint8 [H, W, 3]; things in front come later in `things`."""
+
+    image: np.ndarray
+    things: tuple[Thing, ...]
+    place: str
+
+
+def plan(seed: int, count: int | None = None) -> Plan:
+    """Plan the scene of `seed`, with 1 to 5 things (or `count`, where they find room)."""
+    rng = np.random.default_rng([seed, 17])
+    aspect = float(rng.choice([4 / 3, 1.5, 1.0, 4 / 3, 0.75]))
+    horizon = float(rng.uniform(0.36, 0.56))
+    light = (float(rng.choice([-0.7, 0.7])), -0.7)
+    wanted = count or int(rng.choice([1, 2, 3, 3, 4, 5]))
+    things: list[Placed] = []
+    for _ in range(12 * wanted):
+        if len(things) == wanted:
+            break
+        candidate = place_thing(rng, aspect, horizon, crowd=wanted)
+        if all(_overlap(candidate.box, other.box) < 0.04 for other in things):
+            things.append(candidate)
+    things.sort(key=lambda thing: thing.box[3])
+    return Plan(str(rng.choice(PLACES)), aspect, horizon, light, float(rng.uniform(0.86, 1.06)), tuple(things), seed)
+
+
+def place_thing(rng: np.random.Generator, aspect: float, horizon: float, crowd: int = 1) -> Placed:
+    """Draw a thing at random: kind, colour, size and a footing on the ground."""
+    kind, colour = str(rng.choice(KINDS)), str(rng.choice(COLOURS))
+    drawing = DRAWINGS[kind]
+    tall = rng.uniform(*drawing.tall) * (1.0 if crowd < 3 else 0.82) * min(1.0, aspect)
+    wide = min(0.9, tall * drawing.aspect * rng.uniform(0.93, 1.07) / aspect)
+    foot = rng.uniform(max(horizon + 0.08, tall + 0.03), 0.95)
+    x0 = rng.uniform(0.02, 0.98 - wide)
+    return Placed(kind, colour, (x0, foot - tall, x0 + wide, foot), vary(rng, colour), bool(rng.random() < 0.5),
+                  float(rng.uniform(-5, 5)) if rng.random() < 0.5 else 0.0)
+
+
+def vary(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
+    """The named colour, a little off, as paint is."""
+    r, g, b = (int(np.clip(c + d, 18, 250)) for c, d in zip(PAINTS[colour], rng.integers(-13, 14, 3), strict=True))
+    return r, g, b
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Area shared by two boxes as a share of the smaller one."""
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    return w * h / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+
+
+def scene(seed: int, size: tuple[int, int] | None = None) -> Scene:
+    """The scene of `seed`, drawn at `size` (width, height) px or at a size of its own, 256 to 768 px a side."""
+    planned = plan(seed)
+    return draw(planned, size or _own_size(planned))
+
+
+def _own_size(planned: Plan) -> tuple[int, int]:
+    low, high = SIDES
+    short = int(np.random.default_rng([planned.seed, 29]).integers(low, int(high / max(planned.aspect, 1 / planned.aspect)) + 1))
+    return (round(short * planned.aspect), short) if planned.aspect >= 1 else (short, round(short / planned.aspect))
+
+
+def draw(planned: Plan, size: tuple[int, int]) -> Scene:
+    """Draw a plan at `size` (width, height) px."""
+    width, height = size
+    canvas = Image.fromarray(backdrop(planned, width, height))
+    drawn: list[tuple[Placed, np.ndarray]] = []
+    for thing in planned.things:
+        patch, corner = _patch(thing, planned.light, width, height)
+        _cast_shadow(canvas, thing, planned.light, width, height)
+        canvas.paste(patch, corner, patch)
+        mask = Image.new("L", size)
+        mask.paste(patch.getchannel("A"), corner)
+        drawn.append((thing, np.asarray(mask)))
+    visible = np.zeros((height, width), np.uint8)
+    things: list[Thing] = []
+    for thing, alpha in reversed(drawn):
+        seen = np.minimum(alpha, 255 - visible)
+        visible = np.maximum(visible, alpha)
+        things.append(Thing(thing.kind, thing.colour, seen, bounds(seen)))
+    return Scene(np.asarray(canvas), tuple(reversed(things)), planned.place)
+
+
+def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """The box (x0, y0, x1, y1) of the pixels of a uint8 mask that are at least half covered."""
+    ys, xs = np.where(mask.max(1) >= 128)[0], np.where(mask.max(0) >= 128)[0]
+    if not len(ys):
+        return (0, 0, 0, 0)
+    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+
+
+def _patch(thing: Placed, light: tuple[float, float], width: int, height: int) -> tuple[Image.Image, tuple[int, int]]:
+    x0, y0, x1, y1 = thing.box
+    w, h = max(8, round((x1 - x0) * width)), max(8, round((y1 - y0) * height))
+    patch = draw_object(thing.kind, thing.paint, w, h, flip=thing.flip, tilt=thing.tilt, light=light)
+    return patch, (round(x0 * width) - (patch.width - w) // 2, round(y0 * height) - (patch.height - h) // 2)
+
+
+def _cast_shadow(canvas: Image.Image, thing: Placed, light: tuple[float, float], width: int, height: int) -> None:
+    """A soft dark ellipse at the thing's foot, a little away from the light."""
+    x0, y0, x1, y1 = thing.box
+    w, h = (x1 - x0) * width, max(3.0, 0.1 * (y1 - y0) * height)
+    blur = max(1.0, float(h) * 0.3)
+    pad = int(3 * blur) + 1
+    size = (int(w * 1.02) + 2 * pad, int(h) + 2 * pad)
+    grid_y, grid_x = np.mgrid[0:size[1], 0:size[0]]
+    inside = ((grid_x - size[0] / 2) / (w * 0.51)) ** 2 + ((grid_y - size[1] / 2) / (h * 0.5)) ** 2 <= 1
+    shadow = Image.fromarray((inside * 120).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur))
+    corner = (round((x0 + x1) / 2 * width - size[0] / 2 - light[0] * w * 0.06), round(y1 * height - size[1] / 2))
+    canvas.paste((22, 22, 30), corner, shadow)
+
+
+GROUND = {"street": (128, 128, 132), "room": (176, 128, 84), "lawn": (108, 164, 76), "beach": (228, 204, 150),
+          "snow": (226, 232, 240)}
+SKY = {"street": ((150, 190, 228), (206, 220, 232)), "room": ((232, 214, 190), (224, 204, 178)),
+       "lawn": ((132, 186, 236), (208, 228, 240)), "beach": ((112, 182, 240), (204, 232, 246)),
+       "snow": ((176, 192, 212), (216, 224, 234))}
+
+
+def backdrop(planned: Plan, width: int, height: int) -> np.ndarray:
+    """The place without its things, uint8 [H, W, 3]."""
+    rng = np.random.default_rng([planned.seed, 43])
+    tint = rng.uniform(-14, 14, 3)
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    x = np.linspace(0, planned.aspect, width, dtype=np.float32)[None, :, None]
+    top, low = (np.asarray(c, np.float32) for c in SKY[planned.place])
+    if planned.place == "room":
+        top, low = top + rng.uniform(-28, 12, 3), low + rng.uniform(-28, 12, 3)
+    far = top + (low - top) * np.clip(y / planned.horizon, 0, 1)
+    far = np.broadcast_to(far, (height, width, 3)) + _far_detail(planned, rng, x, y)
+    depth = np.clip((y - planned.horizon) / (1 - planned.horizon), 0, 1)
+    ground = np.asarray(GROUND[planned.place], np.float32) + tint
+    near = ground * (0.9 + 0.14 * depth) + _grain(rng, width, height, planned.place)[:, :, None]
+    near = near + _near_detail(planned, rng, x, depth)
+    edge = planned.horizon + 0.012 * np.sin(x * rng.uniform(2, 6) + rng.uniform(0, 6)) * (planned.place in ("lawn", "snow"))
+    blend = np.clip((y - edge) * height, 0, 1)
+    image = (far * (1 - blend) + near * blend) * planned.brightness
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _grain(rng: np.random.Generator, width: int, height: int, place: str) -> np.ndarray:
+    """Soft blotches of two sizes, float32 [H, W]; their size follows the frame, not the pixel grid."""
+    strength = {"street": 5, "room": 4, "lawn": 11, "beach": 7, "snow": 4}[place]
+    total = np.zeros((height, width), np.float32)
+    for cells, weight in ((9, 1.0), (26, 0.6)):
+        coarse = rng.standard_normal((cells, max(4, round(cells * width / height)))).astype(np.float32)
+        total += weight * np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return total * strength
+
+
+def _far_detail(planned: Plan, rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray | float:
+    """What stands at the horizon: a hill, the sea, a row of walls, wallpaper."""
+    if planned.place == "room":
+        stripes = np.sign(np.sin(x * rng.uniform(28, 44))) * 4
+        skirting = (y > planned.horizon - 0.035) * np.float32(22)
+        return stripes + skirting
+    if planned.place == "beach":
+        sea = np.clip((y - (planned.horizon - 0.12)) * 60, 0, 1)
+        return sea * (np.float32([40, 128, 176]) - np.float32([190, 226, 244]))
+    height = rng.uniform(0.05, 0.14)
+    ridge = planned.horizon - height * (0.6 + 0.4 * np.sin(x * rng.uniform(2, 5) + rng.uniform(0, 6)))
+    if planned.place == "street":
+        steps = rng.uniform(0.08, 0.24, 32)
+        ridge = planned.horizon - steps[np.floor(x * 7).astype(int) % 32]
+    hill = {"street": (-46, -56, -58), "lawn": (-90, -60, -120), "snow": (-46, -40, -30)}[planned.place]
+    return np.clip((y - ridge) * 80, 0, 1) * np.float32(hill)
+
+
+def _near_detail(planned: Plan, rng: np.random.Generator, x: np.ndarray, depth: np.ndarray) -> np.ndarray | float:
+    """Lines on the ground: planks of a floor, the kerb of a street, ripples of sand."""
+    if planned.place == "room":
+        slant = (x - planned.aspect / 2) / (0.45 + depth)
+        return -13.0 * (np.abs(np.sin(slant * rng.uniform(7, 10))) < 0.1)
+    if planned.place == "street":
+        kerb = np.clip(1 - np.abs(depth - 0.16) * 26, 0, 1) * 40
+        return kerb + np.float32(18) * (depth < 0.16)
+    if planned.place == "beach":
+        return 4.0 * np.sin(depth * rng.uniform(22, 34) + 2.0 * np.sin(x * rng.uniform(2, 4)))
+    return 0.0
+
+
+def phrase(thing: Thing | Placed) -> str:
+    """How the world's captions name a thing: "red car"."""
+    return f"{thing.colour} {thing.kind}"
+
+
+def side_of(thing: Thing, width: int) -> str:
+    """"left" or "right", by the middle of the thing's box."""
+    return "left" if math.fsum(thing.box[::2]) / 2 < width / 2 else "right"

@@ -1,0 +1,1 @@
+"""What the models of `model_repository/` share, and the launcher that serves them."""

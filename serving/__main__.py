@@ -1,0 +1,69 @@
+"""`python -m serving`: serve the model repository until Ctrl-C or SIGTERM.
+
+Exit status: 0 after a stop that was asked for, 1 when the server could not start or ended by itself.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from serving.launcher import Server
+from serving.runtime import LaunchError
+
+
+def main() -> int:
+    options = parse_arguments()
+    stop = threading.Event()
+    server = Server(
+        options.model_repository,
+        grpc_port=options.grpc_port,
+        http_port=options.http_port,
+        metrics_port=options.metrics_port,
+        host=options.host,
+        ready_model=options.ready_model,
+        echo=sys.stderr,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        return serve(server, stop)
+    except LaunchError as error:
+        print(f"recast: {error}", file=sys.stderr)
+        return 1
+
+
+def serve(server: Server, stop: threading.Event) -> int:
+    started = time.monotonic()
+    with server:
+        print(
+            f"recast: ready after {time.monotonic() - started:.1f} s: '{server.ready_model}' on "
+            f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url} (Ctrl-C stops)",
+            flush=True,
+        )
+        while not stop.wait(0.2):
+            status = server.poll()
+            if status is not None:
+                raise LaunchError(f"tritonserver ended by itself with status {status}; its log is above.")
+        print("recast: stopping", flush=True)
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve models with Triton.")
+    parser.add_argument("--model-repository", type=Path, default=Path("model_repository"), metavar="FOLDER",
+                        help="what to serve (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                        help="address to listen on; 0.0.0.0 opens it to the network (default: %(default)s)")
+    for protocol, port in {"grpc": 8001, "http": 8000, "metrics": 8002}.items():
+        parser.add_argument(f"--{protocol}-port", type=int, default=port, metavar="PORT",
+                            help="0 for a free one (default: %(default)s)")
+    parser.add_argument("--ready-model", default="replace", metavar="NAME",
+                        help="model whose readiness is the server's (default: %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Triton's `onnxruntime` backend in Python, for servers without the C++ one, which answers to the same name.
+
+Serves any ONNX model from its config alone: inputs, outputs, max_batch_size, default_model_filename, the
+instance group's kind, parameters intra_op_thread_count and inter_op_thread_count, and the CPU execution
+accelerator openvino.
+"""
+
+import json
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+
+from serving.network import ConfigError, InputError, Network
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        folder = Path(args["model_repository"]) / args["model_version"]
+        path = folder / (config.get("default_model_filename") or "model.onnx")
+        gpu = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
+        try:
+            self.network = Network(path, config, gpu)
+        except ConfigError as error:
+            raise pb_utils.TritonModelException(str(error)) from None
+
+    def execute(self, requests: list) -> list:
+        inputs = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
+        wanted = [list(request.requested_output_names()) for request in requests]
+        return [respond(answer) for answer in self.network.run_all(inputs, wanted)]
+
+
+def respond(answer):
+    """The response that carries one answer of `Network.run_all`."""
+    if isinstance(answer, Exception):
+        code = "INVALID_ARG" if isinstance(answer, InputError) else "INTERNAL"
+        error = pb_utils.TritonError(str(answer), getattr(pb_utils.TritonError, code))
+        return pb_utils.InferenceResponse(error=error)
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.items()])

@@ -1,0 +1,45 @@
+"""The errors a caller can receive, each with the Triton status code that carries it."""
+
+CODES = {
+    "invalid_image": "INVALID_ARG",
+    "invalid_prompt": "INVALID_ARG",
+    "invalid_option": "INVALID_ARG",
+    "not_an_edit": "INVALID_ARG",
+    "object_not_found": "NOT_FOUND",
+    "overloaded": "UNAVAILABLE",
+    "cancelled": "CANCELLED",
+    "internal": "INTERNAL",
+}
+
+
+class EditError(Exception):
+    """A request that cannot be served: `name` is a key of CODES, `sentence` says why and what to do.
+
+    `str(error)` is the message on the wire: "name: sentence".
+    """
+
+    def __init__(self, name: str, sentence: str):
+        if name not in CODES:
+            raise ValueError(f"unknown error name {name!r}; known: {', '.join(CODES)}")
+        super().__init__(f"{name}: {sentence}")
+        self.name = name
+        self.sentence = sentence
+
+    @property
+    def code(self) -> str:
+        """The Triton code's name, an attribute of `TritonError`."""
+        return CODES[self.name]
+
+    def __reduce__(self):
+        return EditError, (self.name, self.sentence)
+
+    @classmethod
+    def parse(cls, message: str) -> "EditError | None":
+        """The typed error in a Triton message, whatever ensembles prefixed to it; None if it is untyped."""
+        while message.startswith("in ensemble '"):
+            _, found, rest = message.partition("', ")
+            if not found:
+                return None
+            message = rest
+        name, found, sentence = message.partition(": ")
+        return cls(name, sentence) if found and name in CODES else None

@@ -1,0 +1,163 @@
+"""The glue between our steps and Triton's Python backend: inputs, answers, errors, calls to other models.
+
+The only module that imports `triton_python_backend_utils`, which exists inside a stub process alone.
+"""
+
+import json
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.errors import EditError
+
+try:
+    import triton_python_backend_utils as pb_utils
+except ImportError:  # outside tritonserver: the pure functions stay importable for unit tests
+    pb_utils = None
+
+REQUIRED: Any = object()
+_ERROR_OF_INPUT = {"image": "invalid_image", "prompt": "invalid_prompt"}
+
+
+def _single(request, name: str, default: Any) -> Any:
+    """The one element of the input `name`, or `default` when the request leaves it out."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None and default is not REQUIRED:
+        return default
+    error = _ERROR_OF_INPUT.get(name, "invalid_option")
+    if tensor is None:
+        raise EditError(error, f"the input '{name}' is missing.")
+    array = tensor.as_numpy()
+    if array.size != 1:
+        raise EditError(error, f"'{name}' has shape {list(array.shape)}; send one value, shape [1, 1].")
+    return array.reshape(-1)[0]
+
+
+def blob(request, name: str, default: Any = REQUIRED) -> Any:
+    """The bytes of the BYTES input `name`; EditError when it is absent and no default is given."""
+    return _single(request, name, default)
+
+
+def text(request, name: str, default: Any = REQUIRED) -> Any:
+    """The BYTES input `name` as str; EditError when absent without a default, or not UTF-8."""
+    value = _single(request, name, default)
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        error = _ERROR_OF_INPUT.get(name, "invalid_option")
+        raise EditError(error, f"'{name}' is not valid UTF-8; encode the text as UTF-8.") from None
+
+
+def scalar(request, name: str, default: Any = None) -> Any:
+    """The numeric input `name` as a Python int or float, or `default` when the request leaves it out."""
+    value = _single(request, name, default)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def bytes_tensor(*values: bytes | str) -> np.ndarray:
+    """A BYTES answer [1, n]: an object array, because `np.bytes_` loses trailing zero bytes."""
+    array = np.empty((1, len(values)), dtype=object)
+    array[0, :] = [value.encode("utf-8") if isinstance(value, str) else value for value in values]
+    return array
+
+
+def infer(
+    model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str], *, version: int = -1
+) -> dict[str, np.ndarray]:
+    """Call another model of this server (BLS) and return its outputs by name, in host memory.
+
+    `inputs` carry the batch axis. Raises EditError: the called step's own typed error where it has one,
+    else `overloaded` or `cancelled` by code, else `internal`, its cause in the server's log.
+    """
+    request = pb_utils.InferenceRequest(
+        model_name=model,
+        model_version=version,
+        inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
+        requested_output_names=list(outputs),
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+    )
+    try:
+        response = request.exec()
+    except pb_utils.TritonModelException as error:
+        pb_utils.Logger.log_error(f"calling '{model}' version {version}: {error}")
+        raise EditError("internal", f"the model '{model}' version {version} could not be called.") from None
+    if response.has_error():
+        raise _error_of(model, version, response.error())
+    return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+
+
+def _error_of(model: str, version: int, error) -> EditError:
+    typed = EditError.parse(error.message())
+    if typed is not None:
+        return typed
+    if error.code() == pb_utils.TritonError.UNAVAILABLE:
+        return EditError("overloaded", f"the model '{model}' takes no more requests now; try again later.")
+    if error.code() == pb_utils.TritonError.CANCELLED:
+        return EditError("cancelled", "the call was cancelled.")
+    pb_utils.Logger.log_error(f"'{model}' version {version} failed: {error.message()}")
+    return EditError("internal", f"the model '{model}' failed; the server's log says why.")
+
+
+class Step:
+    """A Triton Python model: `load` once, then `respond` to each request.
+
+    model.py is `class TritonPythonModel(Step)`. Set before `load`: `self.device`, "cpu" or "cuda:N", from the
+    instance group, and `self.version`, the release served, which is also the version of the networks to call.
+    A step that works on several requests at once overrides `respond_all` instead of `respond`.
+    """
+
+    device: str
+    version: int
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        gpu = args["model_instance_kind"] == "GPU"
+        self.device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
+        self.version = int(args["model_version"])
+        self.load(Path(args["model_repository"]) / args["model_version"], self.version, parameters)
+
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        """Read what the release's version `folder` holds; an exception fails the load with its message."""
+
+    def respond(self, request) -> dict[str, np.ndarray]:
+        """The outputs of one request by name, batch axis included; raises EditError."""
+        raise NotImplementedError
+
+    def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
+        """One answer for each request, in order."""
+        return [guarded(self.respond, request) for request in requests]
+
+    def execute(self, requests) -> list:
+        answers = guarded(self.respond_all, requests)
+        if isinstance(answers, EditError):
+            answers = [answers] * len(requests)
+        return [response(answer) for answer in answers]
+
+
+def guarded(function, *arguments) -> Any:
+    """`function(*arguments)`, an exception turned into the EditError to answer with.
+
+    Unforeseen exceptions become `internal` with no detail: their traceback goes to the server's log.
+    """
+    try:
+        return function(*arguments)
+    except EditError as error:
+        return error
+    except Exception:
+        pb_utils.Logger.log_error(traceback.format_exc())
+        return EditError("internal", "the server failed on this request; its log says why.")
+
+
+def response(answer: dict[str, np.ndarray] | EditError):
+    """The Triton response that carries outputs or an error."""
+    if isinstance(answer, EditError):
+        code = getattr(pb_utils.TritonError, answer.code)
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answer), code))
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, np.ascontiguousarray(array))
+                                       for name, array in answer.items()])

@@ -1,0 +1,112 @@
+"""What a user types, on a real server."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.demo.world import KINDS, scene
+
+SENTENCE = "Replace the car with a bicycle"
+
+
+@pytest.fixture(scope="module")
+def street():
+    """A held-out scene with one car of 3 to 30 % of the picture."""
+    for seed in range(1_000_000, 1_001_000):
+        drawn = scene(seed)
+        cars = [thing for thing in drawn.things if thing.kind == "car"]
+        if len(cars) == 1 and 0.03 < (cars[0].mask > 127).mean() < 0.3:
+            return drawn
+    raise AssertionError("no scene with one car")
+
+
+@pytest.fixture
+def recast(server, street, tmp_path):
+    """Runs the command in a folder with street.png; returns the finished process."""
+    Image.fromarray(street.image).save(tmp_path / "street.png")
+
+    def run(*words: str, url: str = server.grpc_url) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "recast", *words],
+            cwd=tmp_path,
+            env={**os.environ, "RECAST_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def test_edit_writes_the_picture_the_mask_and_the_strip(recast, street, tmp_path):
+    extras = ("--mask-out", "mask.png", "--strip", "strip.png")
+    done = recast("edit", "street.png", SENTENCE, "-o", "after.png", "--seed", "3", "--steps", "6", *extras)
+    assert done.returncode == 0, done.stderr
+    assert 'replace "car" with "bicycle"' in done.stdout and "inpaint" in done.stdout
+    after, mask = (np.asarray(Image.open(tmp_path / name)) for name in ("after.png", "mask.png"))
+    np.testing.assert_array_equal(after[mask == 0], street.image[mask == 0])
+    assert (after != street.image).any()
+    assert Image.open(tmp_path / "strip.png").width == 3 * street.image.shape[1] + 16
+
+
+def test_edit_as_json_with_variants(recast, tmp_path):
+    done = recast("edit", "street.png", "remove the car", "--num-images", "2", "--steps", "2", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 0 and document["intent"] == "remove"
+    assert document["pictures"] == ["street-edited-1.png", "street-edited-2.png"]
+    assert document["seeds"][1] == document["seeds"][0] + 1
+    assert all((tmp_path / name).exists() for name in document["pictures"])
+    assert document["report"]["releases"].keys() == {"parse", "mask", "inpaint"}
+
+
+def test_jpeg_in_and_webp_out(recast, street, tmp_path):
+    Image.fromarray(street.image).save(tmp_path / "street.jpg", quality=95)
+    done = recast("edit", "street.jpg", SENTENCE, "-o", "after.webp", "--steps", "2", "--json")
+    assert done.returncode == 0, done.stdout
+    assert Image.open(tmp_path / "after.webp").size == Image.open(tmp_path / "street.jpg").size
+
+
+def test_parse(recast):
+    done = recast("parse", "swap the red car on the left for a boat", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 0
+    understood = (document["intent"], document["target"], document["replacement"])
+    assert understood == ("replace", "red car on the left", "boat")
+
+
+def test_mask_writes_the_outline(recast, street, tmp_path):
+    done = recast("mask", "street.png", "car", "-o", "mask.png")
+    assert done.returncode == 0 and "car (score" in done.stdout
+    mask = Image.open(tmp_path / "mask.png")
+    assert mask.mode == "L" and mask.size == street.image.shape[1::-1]
+
+
+def test_status(recast):
+    done = recast("status")
+    assert done.returncode == 0 and "ready, release" in done.stdout
+
+
+def test_errors_have_their_exit_codes(recast, street, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    absent = next(kind for kind in KINDS if kind not in {thing.kind for thing in street.things})
+    for words, code, name in [
+        (("edit", "text.png", SENTENCE), 2, "invalid_image"),
+        (("edit", "street.png", ""), 2, "invalid_prompt"),
+        (("edit", "street.png", SENTENCE, "--steps", "0"), 2, "invalid_option"),
+        (("edit", "nowhere.png", SENTENCE), 2, "usage"),
+        (("edit", "street.png", "hello there"), 3, "not_an_edit"),
+        (("edit", "street.png", f"remove the {absent}"), 3, "object_not_found"),
+        (("edit", "street.png", SENTENCE, "--steps", "50", "--timeout", "0.05"), 4, "deadline_exceeded"),
+        (("status", "--url", "localhost:1"), 5, "server_unavailable"),
+    ]:
+        done = recast(*words, "--json")
+        document = json.loads(done.stdout)
+        assert (done.returncode, document["error"]) == (code, name), (words, document)
+        told = recast(*words)
+        assert told.returncode == code and told.stderr.startswith("recast: ") and told.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["street.png", "text.png"]

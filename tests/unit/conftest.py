@@ -1,0 +1,99 @@
+"""A scripted KServe v2 server over real gRPC: for faults that a healthy server cannot be asked to have."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc import service_pb2_grpc
+from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
+
+Outputs = dict[str, np.ndarray]
+
+
+class Fault(Exception):
+    """A gRPC status with its message, as Triton would send it."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers the n-th inference with the n-th item of `script`, the last one for ever.
+
+    An item is the outputs, a Fault, a number of seconds to hold the call, or a function of (model, inputs).
+    """
+
+    def __init__(self) -> None:
+        self.script: list[Outputs | Fault | float | Callable[[str, Outputs], Outputs]] = []
+        self.models = {"replace": ["1"], "parse": ["1"], "mask": ["1", "2"], "inpaint": ["2"]}
+        self.calls: list[tuple[str, Outputs]] = []
+        self._lock = threading.Lock()
+        self._server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1)])
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
+        self.grpc_url = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def ModelInfer(self, request, context):
+        inputs = {
+            tensor.name: _array(tensor, raw)
+            for tensor, raw in zip(request.inputs, request.raw_input_contents)
+        }
+        with self._lock:
+            self.calls.append((request.model_name, inputs))
+            item = self.script[min(len(self.calls), len(self.script)) - 1]
+        if isinstance(item, Fault):
+            context.abort(item.code, item.message)
+        if isinstance(item, float):
+            time.sleep(item)
+            return messages.ModelInferResponse()
+        outputs = item(request.model_name, inputs) if callable(item) else item
+        return _response(outputs)
+
+    def ServerMetadata(self, request, context):
+        return messages.ServerMetadataResponse(name="triton", version="2.51.0")
+
+    def ModelReady(self, request, context):
+        return messages.ModelReadyResponse(ready=request.name in self.models)
+
+    def ModelMetadata(self, request, context):
+        return messages.ModelMetadataResponse(name=request.name, versions=self.models[request.name])
+
+
+def _array(tensor, raw: bytes) -> np.ndarray:
+    if tensor.datatype == "BYTES":
+        # One element of 4 bytes of length and the value: all that the client ever sends.
+        return np.array([raw[4:]], dtype=np.object_).reshape(tensor.shape)
+    return np.frombuffer(raw, triton_to_np_dtype(tensor.datatype)).reshape(tensor.shape)
+
+
+def _response(outputs: Outputs) -> messages.ModelInferResponse:
+    response = messages.ModelInferResponse()
+    for name, value in outputs.items():
+        kind = np_to_triton_dtype(value.dtype)
+        response.outputs.add(name=name, datatype=kind, shape=value.shape)
+        raw = serialize_byte_tensor(value).item() if kind == "BYTES" else value.tobytes()
+        response.raw_output_contents.append(raw)
+    return response
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fault() -> type[Fault]:
+    return Fault

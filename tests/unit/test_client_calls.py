@@ -1,0 +1,249 @@
+"""What both clients put on the wire, read from it, try again and give up on, against a scripted server."""
+
+import asyncio
+import io
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+import recast
+from PIL import Image
+from recast import conversation
+
+OVERLOADED = (grpc.StatusCode.UNAVAILABLE, "in ensemble 'replace', overloaded: the queue is full, try again.")
+
+
+def blob(*values: bytes) -> np.ndarray:
+    return np.array([list(values)], dtype=np.object_)
+
+
+def picture(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (6, 4), (value, 0, 0)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def edit(seed: int = 7, count: int = 1) -> dict[str, np.ndarray]:
+    return {
+        "edited_image": blob(*[picture(seed + i) for i in range(count)]),
+        "mask_image": blob(picture(255)),
+        "intent": blob(b"replace"),
+        "target": blob("voiture à gauche".encode()),
+        "replacement": blob(b"bicycle"),
+        "parse_score": np.array([[0.5]], np.float32),
+        "mask_score": np.array([[0.25]], np.float32),
+        "used_seed": np.array([[seed + i for i in range(count)]], np.int64),
+        "report": blob(json.dumps({"milliseconds": {"parse": 1.5}}).encode()),
+    }
+
+
+PARSE = {
+    "intent": blob(b"remove"),
+    "target": blob(b"dog"),
+    "replacement": blob(b""),
+    "caption": blob(b"empty background"),
+    "parse_score": np.array([[0.75]], np.float32),
+    "parse_report": blob(b"{}"),
+}
+MASK = {
+    "mask_image": blob(picture(255)),
+    "object_mask": blob(picture(200)),
+    "mask_score": np.array([[0.5]], np.float32),
+    "mask_report": blob(b"{}"),
+}
+
+
+class Awaited:
+    """AsyncClient with blocking methods, so that each test runs over both clients."""
+
+    def __init__(self, *arguments, **options):
+        self._loop = asyncio.new_event_loop()
+        self._client = recast.AsyncClient(*arguments, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+    def __getattr__(self, name):
+        return lambda *a, **k: self._loop.run_until_complete(getattr(self._client, name)(*a, **k))
+
+
+@pytest.fixture(params=[recast.Client, Awaited], ids=["Client", "AsyncClient"])
+def connect(request, monkeypatch):
+    monkeypatch.setattr(conversation, "FIRST_PAUSE", 0.02)
+    return request.param
+
+
+def test_replace_sends_and_reads_everything(scripted_server, connect):
+    scripted_server.script = [edit(count=2)]
+    with connect(scripted_server.grpc_url) as client:
+        result = client.replace(
+            b"file\x00\x00",
+            "Replace the car with a bicycle",
+            seed=-3,
+            num_inference_steps=9,
+            guidance_scale=2.5,
+            negative_prompt="",
+            num_images=2,
+        )
+    model, inputs = scripted_server.calls[0]
+    assert model == "replace"
+    assert {name: (value.dtype, value.item()) for name, value in inputs.items()} == {
+        "image": (np.dtype(object), b"file\x00\x00"),
+        "prompt": (np.dtype(object), b"Replace the car with a bicycle"),
+        "seed": (np.dtype(np.int64), -3),
+        "num_inference_steps": (np.dtype(np.int32), 9),
+        "guidance_scale": (np.dtype(np.float32), 2.5),
+        "negative_prompt": (np.dtype(object), b""),
+        "num_images": (np.dtype(np.int32), 2),
+    }
+    assert all(value.shape == (1, 1) for value in inputs.values())
+    assert (result.intent, result.target, result.replacement) == ("replace", "voiture à gauche", "bicycle")
+    assert (result.parse_score, result.mask_score) == (0.5, 0.25)
+    assert (result.seed, result.seeds) == (7, (7, 8))
+    assert result.png == picture(7) and result.pngs[1] == picture(8)
+    assert result.pictures[1].getpixel((0, 0)) == (8, 0, 0) and result.picture.size == result.mask.size
+    assert json.loads(json.dumps(result.summary()))["report"] == {"milliseconds": {"parse": 1.5}}
+
+
+def test_absent_options_are_not_sent(scripted_server, connect):
+    scripted_server.script = [edit()]
+    with connect(scripted_server.grpc_url) as client:
+        client.replace(b"x", "y")
+    assert set(scripted_server.calls[0][1]) == {"image", "prompt"}
+
+
+def test_parse_and_mask(scripted_server, connect):
+    scripted_server.script = [PARSE, MASK]
+    with connect(scripted_server.grpc_url) as client:
+        understood = client.parse("get rid of the dog")
+        found = client.mask(b"x", "dog", intent="remove")
+    assert (understood.intent, understood.target, understood.caption) == ("remove", "dog", "empty background")
+    assert scripted_server.calls[1][0] == "mask"
+    assert set(scripted_server.calls[1][1]) == {"image", "target", "intent"}
+    assert (
+        found.mask_png == picture(255) and found.object_mask_png == picture(200) and found.mask_score == 0.5
+    )
+
+
+def test_status(scripted_server, connect):
+    with connect(scripted_server.grpc_url) as client:
+        status = client.status()
+        assert status.ready and status.server == "triton 2.51.0"
+        assert status.steps["mask"].releases == (1, 2)
+        del scripted_server.models["replace"]
+        assert not client.status().ready
+
+
+@pytest.mark.parametrize("options", [{"seed": 2**63}, {"num_images": 2**31}])
+def test_option_that_does_not_fit_is_refused(scripted_server, connect, options):
+    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.InvalidOption, match="bits"):
+        client.replace(b"x", "y", **options)
+    with connect(scripted_server.grpc_url) as client, pytest.raises(TypeError):
+        client.replace(b"x", "y", num_inference_steps=2.5)
+    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.InvalidPrompt, match="Unicode"):
+        client.parse("\udcff")
+    assert scripted_server.calls == []
+
+
+def test_overloaded_is_tried_again(scripted_server, connect, fault):
+    queue = fault(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+    scripted_server.script = [fault(*OVERLOADED), queue, edit()]
+    with connect(scripted_server.grpc_url) as client:
+        assert client.replace(b"x", "y").seed == 7
+    assert len(scripted_server.calls) == 3
+
+
+def test_overloaded_gives_up_after_its_retries(scripted_server, connect, fault):
+    scripted_server.script = [fault(*OVERLOADED)]
+    with connect(scripted_server.grpc_url, retries=2) as client:
+        with pytest.raises(recast.Overloaded, match="queue is full"):
+            client.replace(b"x", "y")
+    assert len(scripted_server.calls) == 3
+
+
+def test_overloaded_gives_up_before_its_deadline(scripted_server, connect, fault, monkeypatch):
+    monkeypatch.setattr(conversation, "FIRST_PAUSE", 0.3)
+    scripted_server.script = [fault(*OVERLOADED)]
+    start = time.monotonic()
+    with (
+        connect(scripted_server.grpc_url, timeout=0.5, retries=50) as client,
+        pytest.raises(recast.Overloaded),
+    ):
+        client.replace(b"x", "y")
+    assert time.monotonic() - start < 0.6
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("UNAVAILABLE", "This protocol is restricted", recast.ServerUnavailable),
+        ("NOT_FOUND", "in ensemble 'replace', object_not_found: no unicorn here.", recast.ObjectNotFound),
+        ("INVALID_ARGUMENT", "invalid_image: not a picture.", recast.InvalidImage),
+        ("INTERNAL", "Stub process is not healthy.", recast.InternalError),
+    ],
+)
+def test_no_other_error_is_tried_again(scripted_server, connect, fault, code, message, kind):
+    scripted_server.script = [fault(grpc.StatusCode[code], message)]
+    with connect(scripted_server.grpc_url) as client, pytest.raises(kind):
+        client.replace(b"x", "y")
+    assert len(scripted_server.calls) == 1
+
+
+def test_deadline(scripted_server, connect):
+    scripted_server.script = [0.5]
+    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.DeadlineExceeded, match=r"0\.1 s"):
+        client.replace(b"x", "y", timeout=0.1)
+
+
+def test_answer_without_an_output_is_internal(scripted_server, connect):
+    scripted_server.script = [PARSE]
+    with (
+        connect(scripted_server.grpc_url) as client,
+        pytest.raises(recast.InternalError, match="edited_image"),
+    ):
+        client.replace(b"x", "y")
+
+
+def test_nobody_there(connect):
+    with connect("localhost:1", timeout=5) as client:
+        for call in (client.status, lambda: client.parse("x")):
+            with pytest.raises(recast.ServerUnavailable, match="make serve"):
+                call()
+
+
+def test_a_message_beyond_grpcs_own_limit_passes(scripted_server, connect):
+    large = bytes(6 << 20)
+    scripted_server.script = [lambda model, inputs: {**edit(), "edited_image": inputs["image"]}]
+    with connect(scripted_server.grpc_url) as client:
+        assert client.replace(large, "y").png == large
+
+
+def test_threads_share_a_client(scripted_server):
+    scripted_server.script = [lambda model, inputs: edit(seed=int(inputs["seed"].item()))]
+    barrier = threading.Barrier(8)
+
+    def ask(seed: int) -> int:
+        barrier.wait()
+        return client.replace(b"x", "y", seed=seed).seed
+
+    with recast.Client(scripted_server.grpc_url) as client, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(40))) == list(range(40))
+
+
+def test_tasks_share_a_client(scripted_server):
+    scripted_server.script = [lambda model, inputs: edit(seed=int(inputs["seed"].item()))]
+
+    async def ask() -> list[int]:
+        async with recast.AsyncClient(scripted_server.grpc_url) as client:
+            edits = await asyncio.gather(*[client.replace(b"x", "y", seed=seed) for seed in range(20)])
+            return [result.seed for result in edits]
+
+    assert asyncio.run(ask()) == list(range(20))

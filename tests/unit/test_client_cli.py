@@ -1,0 +1,201 @@
+"""The command `recast`: arguments, files, lines, JSON and exit codes, against a scripted server."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+from recast.cli import main
+
+SENTENCE = "Replace the car with a bicycle"
+
+
+@pytest.fixture
+def street(tmp_path):
+    Image.new("RGB", (64, 48), (10, 20, 30)).save(tmp_path / "street.png")
+    return tmp_path / "street.png"
+
+
+@pytest.fixture
+def recast(scripted_server, capsys, monkeypatch):
+    """Runs the command; returns its exit code, stdout and stderr."""
+    monkeypatch.setenv("RECAST_URL", scripted_server.grpc_url)
+
+    def run(*words):
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def blob(*values: bytes) -> np.ndarray:
+    return np.array([list(values)], dtype=np.object_)
+
+
+def answer(street, count=1):
+    """Outputs of all three models at once: the picture itself as the edit and as the mask."""
+    data = street.read_bytes()
+    return {
+        "edited_image": blob(*[data] * count),
+        "mask_image": blob(data),
+        "object_mask": blob(data + b"tight"),
+        "intent": blob(b"replace"),
+        "target": blob(b"car"),
+        "replacement": blob(b"bicycle"),
+        "caption": blob(b"a bicycle"),
+        "parse_score": np.array([[0.98]], np.float32),
+        "mask_score": np.array([[0.91]], np.float32),
+        "used_seed": np.array([[5 + i for i in range(count)]], np.int64),
+        "report": blob(b'{"milliseconds": {"parse": 310, "mask": 220, "inpaint": 2900}}'),
+        "parse_report": blob(b"{}"),
+        "mask_report": blob(b"{}"),
+    }
+
+
+def test_edit_tells_and_saves(recast, scripted_server, street):
+    scripted_server.script = [answer(street)]
+    code, out, err = recast("edit", street, SENTENCE)
+    assert (code, err) == (0, "")
+    assert 'replace "car" with "bicycle" (score 0.98)' in out
+    assert "car (score 0.91)" in out and "--seed 5" in out
+    assert "parse 0.31 s, mask 0.22 s, inpaint 2.90 s" in out
+    assert "street-edited.png" in out
+    assert (street.parent / "street-edited.png").read_bytes() == street.read_bytes()
+
+
+def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, street, tmp_path):
+    scripted_server.script = [answer(street, count=2)]
+    out, mask, strip = tmp_path / "o.jpg", tmp_path / "m.png", tmp_path / "s.png"
+    options = ["--seed", -5, "--steps", 9, "--guidance", 2.5, "--negative-prompt", "rust", "--num-images", 2]
+    code, said, _ = recast(
+        "edit", street, SENTENCE, "-o", out, *options, "--mask-out", mask, "--strip", strip, "--json"
+    )
+    inputs = {name: value.item() for name, value in scripted_server.calls[0][1].items()}
+    assert inputs == {
+        "image": street.read_bytes(),
+        "prompt": SENTENCE.encode(),
+        "seed": -5,
+        "num_inference_steps": 9,
+        "guidance_scale": 2.5,
+        "negative_prompt": b"rust",
+        "num_images": 2,
+    }
+    document = json.loads(said)
+    assert code == 0
+    assert document["pictures"] == [str(tmp_path / "o-1.jpg"), str(tmp_path / "o-2.jpg")]
+    assert document["seeds"] == [5, 6] and document["report"]["milliseconds"]["mask"] == 220
+    assert len(document["notes"]) == 2
+    assert all(Image.open(path).size == (64, 48) for path in [*document["pictures"], document["mask"]])
+    assert Image.open(document["strip"]).width == 4 * 160 + 3 * 8
+
+
+def test_parse_mask_and_status(recast, scripted_server, street):
+    scripted_server.script = [answer(street)]
+    code, out, _ = recast("parse", SENTENCE)
+    assert code == 0 and "Draws:      a bicycle" in out
+    code, out, _ = recast("mask", street, "red car")
+    assert code == 0 and "red car (score 0.91)" in out
+    assert (street.parent / "street-mask.png").read_bytes() == street.read_bytes() + b"tight"
+    assert recast("mask", street, "car", "--intent", "replace")[0] == 0
+    assert (street.parent / "street-mask.png").read_bytes() == street.read_bytes()
+    code, out, _ = recast("status")
+    assert code == 0 and "mask:       ready, release 1, 2" in out
+    scripted_server.models.pop("replace")
+    code, out, _ = recast("status", "--json")
+    assert code == 5 and json.loads(out)["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "name", "exit_code"),
+    [
+        ("INTERNAL", "internal: the step failed.", "internal", 1),
+        ("CANCELLED", "cancelled: stopped.", "cancelled", 1),
+        ("INVALID_ARGUMENT", "invalid_image: not a picture.", "invalid_image", 2),
+        ("INVALID_ARGUMENT", "wrong shape", "invalid_request", 2),
+        ("INVALID_ARGUMENT", "in ensemble 'replace', not_an_edit: nothing to replace.", "not_an_edit", 3),
+        ("NOT_FOUND", "in ensemble 'replace', object_not_found: no car.", "object_not_found", 3),
+        ("UNAVAILABLE", "overloaded: the queue is full.", "overloaded", 4),
+        ("UNAVAILABLE", "This protocol is restricted", "server_unavailable", 5),
+    ],
+)
+def test_every_error_has_its_exit_code(
+    recast, scripted_server, fault, street, status, message, name, exit_code
+):
+    scripted_server.script = [fault(grpc.StatusCode[status], message)]
+    words = ("edit", street, SENTENCE, "--timeout", 0.3)
+    code, out, err = recast(*words)
+    assert (code, out) == (exit_code, "")
+    assert err.startswith("recast: ") and err.count("\n") == 1
+    code, out, err = recast(*words, "--json")
+    document = json.loads(out)
+    assert (code, err) == (exit_code, "")
+    assert (document["error"], document["exit_code"]) == (name, exit_code)
+    assert [path.name for path in street.parent.iterdir()] == ["street.png"]
+
+
+def test_deadline_and_nobody_there(recast, scripted_server, street):
+    scripted_server.script = [0.4]
+    assert recast("parse", SENTENCE, "--timeout", 0.1)[0] == 4
+    code, _, err = recast("status", "--url", "localhost:1")
+    assert code == 5 and "make serve" in err and "--url" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["edit"],
+        ["edit", "{street}"],
+        ["paint", "{street}"],
+        ["edit", "{street}", SENTENCE, "--steps", "many"],
+        ["edit", "{street}", SENTENCE, "--timeout", "0"],
+        ["edit", "{street}", SENTENCE, "--seed", str(2**63)],
+        ["edit", "{street}", "\udcff"],
+        ["edit", "nowhere.png", SENTENCE],
+        ["edit", ".", SENTENCE, "-o", "out.png"],
+        ["edit", "{street}", SENTENCE, "-o", "{street}"],
+        ["edit", "{street}", SENTENCE, "--mask-out", "{street}"],
+        ["edit", "{street}", SENTENCE, "-o", "out.tiff"],
+        ["edit", "{street}", SENTENCE, "-o", "no/such/folder/out.png"],
+        ["mask", "{street}", "car", "-o", "{street}"],
+    ],
+)
+def test_wrong_usage_is_told_before_any_call(recast, scripted_server, street, words):
+    words = [word.format(street=street) for word in words]
+    before = street.read_bytes()
+    code, out, err = recast(*words)
+    assert (code, out) == (2, "") and err.startswith("recast: ")
+    code, out, err = recast(*words, "--json")
+    assert (code, err) == (2, "") and json.loads(out)["exit_code"] == 2
+    assert scripted_server.calls == [] and street.read_bytes() == before
+
+
+def test_help_lists_the_exit_codes(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0 and "130  stopped with Ctrl-C" in capsys.readouterr().out
+
+
+def test_ctrl_c_stops_the_call_and_the_moving_line_is_cleared(scripted_server):
+    scripted_server.script = [20.0]
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "recast", "parse", SENTENCE, "--url", scripted_server.grpc_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end) as process:
+        os.close(end)
+        while not scripted_server.calls:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+        assert process.stdout is not None and process.stdout.read() == b""
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert f"s  {SENTENCE}" in shown
+    assert shown.rstrip().endswith("\rrecast: stopped.")

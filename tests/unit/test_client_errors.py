@@ -1,0 +1,86 @@
+"""Every status and message that a server can send becomes the right exception."""
+
+import grpc
+import pytest
+import recast
+from recast.errors import translate
+from tritonclient.utils import InferenceServerException
+
+
+def translated(status: str, message: str) -> recast.RecastError:
+    error = InferenceServerException(message, status=f"StatusCode.{status}")
+    return translate(error, url="there:8001", timeout=3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind"),
+    [
+        ("invalid_image", "INVALID_ARGUMENT", recast.InvalidImage),
+        ("invalid_prompt", "INVALID_ARGUMENT", recast.InvalidPrompt),
+        ("invalid_option", "INVALID_ARGUMENT", recast.InvalidOption),
+        ("not_an_edit", "INVALID_ARGUMENT", recast.NotAnEdit),
+        ("object_not_found", "NOT_FOUND", recast.ObjectNotFound),
+        ("overloaded", "UNAVAILABLE", recast.Overloaded),
+        ("cancelled", "CANCELLED", recast.Cancelled),
+        ("internal", "INTERNAL", recast.InternalError),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "in ensemble 'replace', ", "[request id: 7] in ensemble 'replace', "])
+def test_named_error_becomes_its_class(name, status, kind, prefix):
+    error = translated(status, f"{prefix}{name}: why: and what to do.")
+    assert type(error) is kind
+    assert error.name == name
+    assert str(error) == error.sentence == "why: and what to do."
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        ("INVALID_ARGUMENT", "unexpected shape for input 'image'", recast.InvalidRequest),
+        ("RESOURCE_EXHAUSTED", "Sent message larger than max", recast.InvalidRequest),
+        ("UNAVAILABLE", "in ensemble 'replace', Exceeds maximum queue size", recast.Overloaded),
+        ("UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", recast.Overloaded),
+        ("UNAVAILABLE", "Request timeout expired", recast.Overloaded),
+        ("UNAVAILABLE", "This protocol is restricted, expecting header 'x'", recast.ServerUnavailable),
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", recast.ServerUnavailable),
+        ("UNAVAILABLE", "Request for unknown model: 'replace' is not found", recast.ServerUnavailable),
+        ("NOT_FOUND", "Request for unknown model: 'replace' is not found", recast.ServerUnavailable),
+        ("UNIMPLEMENTED", "", recast.ServerUnavailable),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", recast.DeadlineExceeded),
+        ("CANCELLED", "Locally cancelled by application!", recast.Cancelled),
+        ("INTERNAL", "Stub process 'parse_0_0' is not healthy.", recast.InternalError),
+        ("UNKNOWN", "", recast.InternalError),
+    ],
+)
+def test_unnamed_error_is_classed_by_its_status(status, message, kind):
+    error = translated(status, message)
+    assert type(error) is kind
+    assert str(error)
+
+
+def test_name_of_another_thing_is_not_ours():
+    assert type(translated("INVALID_ARGUMENT", "input_ids: wrong dtype")) is recast.InvalidRequest
+
+
+def test_error_without_status_is_internal():
+    error = translate(InferenceServerException("broken"), url="there:8001", timeout=None)
+    assert type(error) is recast.InternalError
+
+
+def test_sentences_name_what_to_do():
+    assert "make serve" in str(translated("UNAVAILABLE", "failed to connect to all addresses"))
+    assert "there:8001" in str(translated("UNAVAILABLE", "errors resolving there:8001"))
+    assert "gRPC" in str(translated("UNAVAILABLE", "failed to connect: Trying to connect an http1.x server"))
+    assert "3 s" in str(translated("DEADLINE_EXCEEDED", "Deadline Exceeded"))
+
+
+def test_every_error_has_one_base_and_its_own_name():
+    kinds = [kind for kind in vars(recast).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert all(issubclass(kind, recast.RecastError) for kind in kinds)
+    assert len({kind.name for kind in kinds}) == len(kinds) == 12
+    assert all(issubclass(kind, recast.InvalidRequest) for kind in (recast.InvalidImage, recast.NotAnEdit))
+
+
+def test_every_grpc_status_is_translated():
+    for code in grpc.StatusCode:
+        assert isinstance(translated(code.name, "something"), recast.RecastError)
