@@ -6,17 +6,15 @@ Exit status: 0 after a stop that was asked for, 1 when the server could not star
 import argparse
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 from serving.launcher import Server
-from serving.runtime import LaunchError
+from serving.preflight import LaunchError
 
 
 def main() -> int:
     options = parse_arguments()
-    stop = threading.Event()
     server = Server(
         options.model_repository,
         grpc_port=options.grpc_port,
@@ -26,16 +24,19 @@ def main() -> int:
         ready_model=options.ready_model,
         echo=sys.stderr,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a KeyboardInterrupt
     try:
-        return serve(server, stop)
+        serve(server)
+    except KeyboardInterrupt:
+        print("recast: stopped", flush=True)
     except LaunchError as error:
         print(f"recast: {error}", file=sys.stderr)
         return 1
+    return 0
 
 
-def serve(server: Server, stop: threading.Event) -> int:
+def serve(server: Server) -> None:
+    """Run `server` until an exception, LaunchError when it ends by itself."""
     started = time.monotonic()
     with server:
         print(
@@ -43,12 +44,9 @@ def serve(server: Server, stop: threading.Event) -> int:
             f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url} (Ctrl-C stops)",
             flush=True,
         )
-        while not stop.wait(0.2):
-            status = server.poll()
-            if status is not None:
-                raise LaunchError(f"tritonserver ended by itself with status {status}; its log is above.")
-        print("recast: stopping", flush=True)
-    return 0
+        while (status := server.poll()) is None:
+            time.sleep(0.2)
+        raise LaunchError(f"tritonserver ended by itself with status {status}; its log is above.")
 
 
 def parse_arguments() -> argparse.Namespace:

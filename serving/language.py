@@ -57,6 +57,8 @@ class LanguageModel:
         among the allowed ones. Tokens without an alternative join the next call of the model, which therefore runs
         once for each choice and not once for each token.
         """
+        if not sentences:
+            return []
         answers = [Answer(sentence, self.encode) for sentence in sentences]
         scores = [1.0] * len(answers)
         prompts = self.encode([chat_prompt(self.tokenizer, sentence) for sentence in sentences])

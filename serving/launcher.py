@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -19,7 +18,8 @@ import urllib.request
 from pathlib import Path
 from typing import TextIO
 
-from serving.runtime import LaunchError, Wheel, assemble, check_machine, environment
+from serving.preflight import LaunchError, check_machine, check_repository, choose_ports
+from serving.runtime import Wheel, assemble, environment
 
 EXIT_TIMEOUT = 15  # seconds that requests in flight get to finish after a stop is asked for
 CACHE_BYTES = 64 << 20
@@ -55,6 +55,7 @@ class Server:
         self.echo = echo
         self._given_log = log_path
         self._process: subprocess.Popen | None = None
+        self._folder: Path | None = None
 
     def __enter__(self) -> "Server":
         self.start()
@@ -87,7 +88,7 @@ class Server:
         self._folder = Path(tempfile.mkdtemp(prefix="recast-serving-"))
         self.log_path = self._given_log or self._folder / "tritonserver.log"
         try:
-            self._spawn()
+            self._spawn(self._folder)
             self._wait_ready()
         except BaseException:
             self.stop()
@@ -109,9 +110,8 @@ class Server:
             finally:
                 _kill_session(process)
                 self._reader.join(5)
-        if self.log_path.is_relative_to(self._folder):
-            self._kept_log = self.log_path.read_text() if self.log_path.exists() else ""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _running(self) -> subprocess.Popen:
         if self._process is None:
@@ -122,12 +122,12 @@ class Server:
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         return f"{host}:{self.ports[protocol]}"
 
-    def _spawn(self) -> None:
+    def _spawn(self, folder: Path) -> None:
         wheel = Wheel.find()
-        assemble(self._folder, wheel)
+        assemble(folder, wheel)
         self._process = subprocess.Popen(
-            self._command(wheel),
-            env=environment(self._folder, wheel),
+            self._command(wheel, folder / "backends"),
+            env=environment(folder, wheel),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -139,15 +139,17 @@ class Server:
         self._reader = threading.Thread(target=self._copy_log, args=(self._process,), daemon=True)
         self._reader.start()
 
-    def _command(self, wheel: Wheel) -> list[str]:
+    def _command(self, wheel: Wheel, backends: Path) -> list[str]:
         command = [
             str(wheel.tritonserver),
             f"--model-repository={self.repository}",
-            f"--backend-directory={self._folder / 'backends'}",
+            f"--backend-directory={backends}",
             f"--cache-directory={wheel.caches}",
             f"--cache-config=local,size={CACHE_BYTES}",
             "--model-control-mode=explicit",
             "--load-model=*",
+            # Configs are complete, by hand; completing them would start every Python model's process twice.
+            "--disable-auto-complete-config",
             f"--exit-timeout-secs={EXIT_TIMEOUT}",
         ]
         for protocol, port in self.ports.items():
@@ -176,55 +178,24 @@ class Server:
         raise LaunchError(f"'{self.ready_model}' was not ready after {self.ready_timeout:.0f} s.")
 
 
-def check_repository(repository: Path, ready_model: str) -> None:
-    """LaunchError unless every model of `repository` has a version to serve, `ready_model` among them."""
-    models = sorted(config.parent for config in repository.glob("*/config.pbtxt"))
-    if not models:
-        raise LaunchError(f"{repository} holds no model: name a model repository with --model-repository.")
-    if ready_model not in [model.name for model in models]:
-        raise LaunchError(f"{repository} holds no model '{ready_model}' to wait for.")
-    empty = [model.name for model in models if not any(map(_is_version, model.iterdir()))]
-    if empty:
-        raise LaunchError(f"{repository} holds no release of {', '.join(empty)}: run `make export`.")
-
-
-def _is_version(folder: Path) -> bool:
-    return folder.name.isdecimal() and folder.is_dir()
-
-
-def choose_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
-    """`ports` with each 0 replaced by a free one; LaunchError for one that is taken."""
-    sockets, chosen = [], {}
-    try:
-        for protocol, port in ports.items():
-            listener = socket.socket()
-            sockets.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((host, port))
-                listener.listen()
-            except OSError as error:
-                raise LaunchError(
-                    f"{host} port {port} cannot be used ({error.strerror}): stop what uses it "
-                    f"or choose another with --{protocol}-port."
-                ) from None
-            chosen[protocol] = listener.getsockname()[1]
-    finally:
-        for listener in sockets:
-            listener.close()
-    return chosen
-
-
 def explain(log: str, status: int | None) -> str:
     """One line a cause, found in the log of a tritonserver that ended while starting."""
     failures = re.findall(r"failed to load '([^']+)' version (\d+): (.*)", log)
-    reasons = [f"'{model}' version {version} failed to load: {why}" for model, version, why in failures]
+    reasons = [
+        f"'{model}' version {version} failed to load: {_brief(why)}" for model, version, why in failures
+    ]
     polls = re.findall(r"Poll failed for model directory '([^']+)': (.*)", log)
-    reasons += [f"'{model}': {why}" for model, why in polls]
+    reasons += [f"'{model}': {_brief(why)}" for model, why in polls]
+    reasons += re.findall(r"\[libprotobuf ERROR .*\] (.*)", log)
     reasons += re.findall(r"(failed to start .* service: .*)", log)
     if not reasons:
         reasons = log.splitlines()[-5:]
     return "\n  ".join([f"tritonserver ended with status {status} while starting:", *dict.fromkeys(reasons)])
+
+
+def _brief(reason: str) -> str:
+    """The first sentence of a model's own reason, without the traceback that Triton appends as '\\n'."""
+    return reason.split("\\n")[0].removesuffix('"')
 
 
 def _answers(url: str) -> bool:

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 DTYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -57,7 +59,7 @@ class Port:
     def accepts(self, shape: Sequence[int]) -> bool:
         """Whether no fixed size differs."""
         return len(shape) == len(self.shape) and all(
-            size == own or -1 in (size, own) for size, own in zip(shape, self.shape)
+            size == own or -1 in (size, own) for size, own in zip(shape, self.shape, strict=True)
         )
 
     def __str__(self) -> str:
@@ -108,7 +110,7 @@ class Network:
                 groups.setdefault(key if self.batched else index, []).append(index)
         for members in groups.values():
             results = self._run_group([requests[i] for i in members], [wanted[i] for i in members])
-            for index, result in zip(members, results):
+            for index, result in zip(members, results, strict=True):
                 answers[index] = result
         return answers
 
@@ -126,26 +128,29 @@ class Network:
                 return InputError(f"input '{port.name}' is {given} and the model takes {expected}")
         return None
 
-    def _run_group(self, requests, wanted) -> list[dict[str, np.ndarray] | Exception]:
+    def _run_group(self, requests, wanted) -> Sequence[dict[str, np.ndarray] | Exception]:
         try:
             return self._run(requests, wanted)
         except Exception as error:
             if len(requests) == 1:
-                return [error]
-        return [self._run_group([inputs], [names])[0] for inputs, names in zip(requests, wanted)]
+                return [InputError(str(error)) if isinstance(error, InvalidArgument) else error]
+        return [self._run_group([inputs], [names])[0] for inputs, names in zip(requests, wanted, strict=True)]
 
     def _run(self, requests, wanted) -> list[dict[str, np.ndarray]]:
         names = sorted({name for names in wanted for name in names})
         if len(requests) == 1:
-            return [dict(zip(names, self.session.run(names, requests[0])))]
+            return [self._outputs(names, requests[0])]
         merged = {name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]}
         rows = np.cumsum([len(next(iter(inputs.values()))) for inputs in requests])
-        results = dict(zip(names, self.session.run(names, merged)))
+        results = self._outputs(names, merged)
         for name, array in results.items():
             if array.shape[:1] != (rows[-1],):
                 raise ConfigError(f"output '{name}' is {list(array.shape)} for a batch of {rows[-1]}")
         parts = {name: np.split(array, rows[:-1]) for name, array in results.items()}
         return [{name: parts[name][i] for name in names} for i, names in enumerate(wanted)]
+
+    def _outputs(self, names: list[str], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, self.session.run(names, inputs), strict=True))
 
 
 def compare(
@@ -173,7 +178,7 @@ def open_session(path: Path, config: dict, gpu: int | None) -> onnxruntime.Infer
     chosen = accelerators.get(f"{'cpu' if gpu is None else 'gpu'}_execution_accelerator", [])
     for accelerator in chosen:
         if accelerator["name"] != "openvino" or gpu is not None:
-            raise ConfigError(f"no execution accelerator '{accelerator['name']}' ; only openvino, on CPUs")
+            raise ConfigError(f"no execution accelerator '{accelerator['name']}'; only openvino, on CPUs")
         _add_openvino(options, accelerator.get("parameters", {}), threads)
     if chosen:
         return onnxruntime.InferenceSession(str(path), options)
@@ -197,17 +202,23 @@ def _threads(parameters: dict) -> dict[str, int]:
     return {THREADS[key]: int(value["string_value"]) for key, value in parameters.items()}
 
 
-def _add_openvino(options, parameters: dict[str, str], threads: dict[str, int]) -> None:
-    """Hand the model to OpenVINO on the CPU; `parameters` are its properties (INFERENCE_PRECISION_HINT …)."""
+@cache
+def openvino_devices() -> list:
+    """The processors that ONNX Runtime's OpenVINO plug-in offers here: Intel's only."""
     try:
         import onnxruntime_ep_openvino as plugin
     except ImportError:
         raise ConfigError("openvino is asked for: pip install onnxruntime-ep-openvino") from None
     onnxruntime.register_execution_provider_library("openvino", plugin.get_library_path())
-    devices = [device for device in onnxruntime.get_ep_devices()
-               if device.ep_name == plugin.get_ep_name() and device.device.type.name == "CPU"]
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == plugin.get_ep_name()]
+    return [device for device in devices if device.device.type.name == "CPU"]
+
+
+def _add_openvino(options, parameters: dict[str, str], threads: dict[str, int]) -> None:
+    """Hand the model to OpenVINO on the CPU; `parameters` are its properties (INFERENCE_PRECISION_HINT …)."""
+    devices = openvino_devices()
     if not devices:
-        raise ConfigError("openvino is asked for and finds no CPU device on this machine")
+        raise ConfigError("openvino is asked for and serves Intel processors only, not this machine's")
     properties = dict(parameters)
     if threads.get("intra_op_num_threads"):
         properties.setdefault("INFERENCE_NUM_THREADS", str(threads["intra_op_num_threads"]))

@@ -36,8 +36,8 @@ def quantise(
     palette = palette.copy()
     if not spot.any():
         return indices, palette
-    free = np.flatnonzero(taken[: len(palette)] == 0) if grow else []
-    if len(free):
+    free = np.flatnonzero(taken[: len(palette)] == 0)
+    if grow and len(free):
         wanted = Image.fromarray(colours[spot][None]).quantize(len(free), Image.Quantize.MEDIANCUT)
         found = np.frombuffer(bytes(wanted.getpalette("RGB") or b""), np.uint8).reshape(-1, 3)[: len(free)]
         palette[free[: len(found)]] = np.concatenate([found, np.full((len(found), 1), 255, np.uint8)], axis=1)

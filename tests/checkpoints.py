@@ -1,9 +1,10 @@
 """Tiny random checkpoints in Hugging Face layout, of the classes that Recast exports."""
 
+import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPSegConfig,
@@ -19,6 +20,17 @@ from transformers import (
 )
 
 CONTEXT_LENGTH = 16
+MODEL_INDEX = {
+    "_class_name": "StableDiffusionInpaintPipeline",
+    "feature_extractor": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -93,18 +105,14 @@ def write_inpaint(folder: Path) -> None:
         set_alpha_to_one=False,
         prediction_type="v_prediction",
         timestep_spacing="trailing",
+        steps_offset=1,
     )
-    pipeline = StableDiffusionInpaintPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(config),
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.to(torch.float16).save_pretrained(folder)
+    parts = {"vae": vae, "text_encoder": CLIPTextModel(config), "unet": unet}
+    for name, part in parts.items():
+        part.half().save_pretrained(folder / name)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    scheduler.save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX))
 
 
 def clip_tokenizer() -> CLIPTokenizer:

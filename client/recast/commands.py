@@ -52,7 +52,7 @@ def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
     )
     pictures = numbered(out, len(result.pngs))
     check_outputs(picture, [*pictures, *extras])
-    files: list[tuple[bytes, Path]] = list(zip(result.pngs, pictures))
+    files: list[tuple[bytes, Path]] = list(zip(result.pngs, pictures, strict=True))
     document = {**result.summary(), "seconds": round(seconds, 3), "pictures": [str(out) for out in pictures]}
     if arguments.mask_out:
         files.append((result.mask_png, Path(arguments.mask_out)))

@@ -132,7 +132,7 @@ def _unreachable(said: str, url: str) -> str | None:
         return f"{url} speaks HTTP, not gRPC; Triton's gRPC port is usually 8001 (--url)."
     if any(words in said for words in _NOBODY):
         return (
-            f"nobody answers at {url}; start the server with `make serve`, "
-            "or name another one with --url or RECAST_URL."
+            f"no gRPC server answers at {url}; start it with `make serve`, "
+            "or name another address with --url or RECAST_URL."
         )
     return None

@@ -19,6 +19,9 @@ BACKDROPS = 320
 HEIGHT = 104
 """Height in px at which patches are drawn: that of the tallest thing in a 192 px scene."""
 
+LEAST_AREA = 60
+"""A thing with fewer px in view is not asked for."""
+
 
 @dataclass(frozen=True)
 class Collage:
@@ -52,9 +55,13 @@ class Scissors:
         canvas = backdrop.resize((self.size, self.size), Image.Resampling.BILINEAR, corner)
         alphas = [self._paste(rng, canvas, thing, planned.light, view) for thing in things]
         image, masks = np.asarray(canvas), _visible(alphas)
+        kept = [i for i, mask in enumerate(masks) if (mask >= 128).sum() >= LEAST_AREA]
+        if not kept:
+            return self.collage(rng)
+        masks = masks[kept]
         if rng.random() < 0.5:
-            image, masks = image[:, ::-1], masks[:, :, ::-1]
-        return Collage(_jitter(rng, image), masks, tuple((thing.kind, thing.colour) for thing in things))
+            image, masks = image[:, ::-1], np.ascontiguousarray(masks[:, :, ::-1])
+        return Collage(_jitter(rng, image), masks, tuple((things[i].kind, things[i].colour) for i in kept))
 
     def _things(self, rng: np.random.Generator, planned: world.Plan) -> list[world.Placed]:
         """1 to 5 things; a third of the scenes holds two of one kind."""
@@ -98,7 +105,8 @@ def _patch(rng: np.random.Generator, kind: str, colour: str) -> tuple[Image.Imag
     width = round(HEIGHT * KINDS[kind].aspect)
     tilt = float(rng.uniform(-5, 5)) if rng.random() < 0.5 else 0.0
     light = (float(rng.choice([-0.7, 0.7])), -0.7)
-    drawn = draw_object(kind, world.vary(rng, colour), width, HEIGHT, flip=bool(rng.random() < 0.5), tilt=tilt, light=light)
+    paint, flip = world.vary(rng, colour), bool(rng.random() < 0.5)
+    drawn = draw_object(kind, paint, width, HEIGHT, flip=flip, tilt=tilt, light=light)
     return drawn, drawn.width / width, drawn.height / HEIGHT
 
 

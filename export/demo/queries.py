@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from tokenizers import models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Raw
+from tokenizers import models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 from export.demo import words, world

@@ -11,12 +11,14 @@ import copy
 import json
 import random
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from bitsandbytes.functional import get_4bit_type
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch.nn.utils import parametrize
-from transformers import AutoTokenizer, DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from export.demo import sentences
 from serving.grammar import START
@@ -93,26 +95,19 @@ def tiny_config(seed_tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
     )
 
 
-class RoundedToNF4(torch.nn.Module):
-    """A weight as NF4 would hold it (blocks of 64, absolute maximum), its gradient passed straight through."""
-
-    def __init__(self):
-        super().__init__()
-        from bitsandbytes.functional import get_4bit_type
-
-        self.register_buffer("levels", get_4bit_type("nf4", device="cpu"), persistent=False)
-        self.register_buffer("edges", (self.levels[1:] + self.levels[:-1]) / 2, persistent=False)
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        blocks = weight.detach().reshape(-1, 64)
+@contextmanager
+def rounded_to_nf4(weights: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Inside, the weights are as NF4 would hold them (blocks of 64, absolute maximum); after, as they were."""
+    levels = get_4bit_type("nf4", device="cpu")
+    edges = (levels[1:] + levels[:-1]) / 2
+    exact = [weight.data for weight in weights]
+    for weight in weights:
+        blocks = weight.data.reshape(-1, 64)
         scale = blocks.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
-        rounded = self.levels[torch.bucketize(blocks / scale, self.edges)] * scale
-        return weight + (rounded.reshape_as(weight) - weight.detach())
-
-
-def _linears(model: Qwen2ForCausalLM) -> list[torch.nn.Module]:
-    return [module for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and name != "lm_head"]
+        weight.data = (levels[torch.bucketize(blocks / scale, edges)] * scale).reshape_as(weight)
+    yield
+    for weight, data in zip(weights, exact, strict=True):
+        weight.data = data
 
 
 class Batches:
@@ -168,18 +163,19 @@ def train(out: Path, *, seed: int, steps: int, batch: int, learning_rate: float,
     tokenizer = train_tokenizer(seed)
     model = Qwen2ForCausalLM(tiny_config(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    quantised = [module.weight for name, module in model.named_modules()
+                 if isinstance(module, torch.nn.Linear) and name != "lm_head"]
     batches = Batches(tokenizer, random.Random(f"train {seed}"), batch)
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=steps, pct_start=0.08, cycle_momentum=False
+        optimiser, learning_rate, total_steps=steps, pct_start=0.03, cycle_momentum=False
     )
     started, average = time.monotonic(), 0.0
     for step in range(1, steps + 1):
-        if step == int(steps * (1 - nf4_share)):
-            for linear in _linears(model):
-                parametrize.register_parametrization(linear, "weight", RoundedToNF4())
-        loss = loss_of(model, batches.prefix, *batches.next())
-        loss.backward()
+        served_form = rounded_to_nf4(quantised if step > steps * (1 - nf4_share) else [])
+        with served_form:  # the gradient at the rounded weights moves the exact ones
+            loss = loss_of(model, batches.prefix, *batches.next())
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
@@ -194,12 +190,8 @@ def train(out: Path, *, seed: int, steps: int, batch: int, learning_rate: float,
 
 
 def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """The checkpoint in Hugging Face's layout, float16; the model itself is left as it is."""
-    model = copy.deepcopy(model)
-    for linear in _linears(model):
-        if parametrize.is_parametrized(linear):
-            parametrize.remove_parametrizations(linear, "weight", leave_parametrized=False)
-    model.half().save_pretrained(out)
+    """The checkpoint in Hugging Face's layout, float16; the model itself stays as it is."""
+    copy.deepcopy(model).half().save_pretrained(out)
     tokenizer.save_pretrained(out)
 
 
@@ -226,9 +218,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=2400)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=2.5e-3)
+    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--nf4-share", type=float, default=0.3, help="share of the steps taken under NF4 rounding")
     options = parser.parse_args()
     train(options.out, seed=options.seed, steps=options.steps, batch=options.batch,

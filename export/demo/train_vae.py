@@ -32,8 +32,12 @@ def patches(images: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
 
 
 def reconstruction_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """L1 + half the squared error + a quarter of the L1 of the image gradients at two scales."""
+    """L1 + half the squared error + L1 of the colours at two coarse scales + a quarter of the L1 of the image
+    gradients at two scales. The coarse term makes colours come early: at full size brightness outweighs them."""
     loss = F.l1_loss(made, wanted) + 0.5 * F.mse_loss(made, wanted)
+    for scale in (2, 8):
+        off = F.avg_pool2d(made - wanted, scale)
+        loss = loss + 0.5 * off.abs().mean() + 1.5 * (off - off.mean(1, keepdim=True)).abs().mean()
     for scale in (1, 2):
         a, b = (F.avg_pool2d(t, scale) if scale > 1 else t for t in (made, wanted))
         for axis in (2, 3):

@@ -8,6 +8,29 @@ from onnx import TensorProto, helper, numpy_helper
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
+TALLY = """max_batch_size: 8
+instance_group [ { kind: KIND_CPU count: 1 } ]
+parameters { key: "intra_op_thread_count" value { string_value: "1" } }
+input [ { name: "x" data_type: TYPE_FP32 dims: [ -1 ] } ]
+output [
+  { name: "doubled" data_type: TYPE_FP32 dims: [ -1 ] },
+  { name: "company" data_type: TYPE_INT64 dims: [ 1 ] reshape { shape: [] } }
+]
+"""
+LOOKUP = """max_batch_size: 4
+instance_group [ { kind: KIND_CPU count: 1 } ]
+input [ { name: "index" data_type: TYPE_INT64 dims: [ -1 ] } ]
+output [ { name: "value" data_type: TYPE_FP32 dims: [ 1 ] } ]
+"""
+SCALE_ROWS = """max_batch_size: 4
+instance_group [ { kind: KIND_CPU count: 1 } ]
+input [
+  { name: "x" data_type: TYPE_FP32 dims: [ 2 ] },
+  { name: "factor" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [] } }
+]
+output [ { name: "scaled" data_type: TYPE_FP32 dims: [ 2 ] } ]
+"""
+
 
 def write(repository: Path, name: str, config: str, model: onnx.ModelProto, filename: str = "model.onnx") -> None:
     """Version 1 of the model `name`; `config` is the config.pbtxt but for its backend line."""

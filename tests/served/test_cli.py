@@ -47,7 +47,8 @@ def test_edit_writes_the_picture_the_mask_and_the_strip(recast, street, tmp_path
     extras = ("--mask-out", "mask.png", "--strip", "strip.png")
     done = recast("edit", "street.png", SENTENCE, "-o", "after.png", "--seed", "3", "--steps", "6", *extras)
     assert done.returncode == 0, done.stderr
-    assert 'replace "car" with "bicycle"' in done.stdout and "inpaint" in done.stdout
+    assert 'replace "car" with "bicycle"' in done.stdout
+    assert "inpaint" in done.stdout
     after, mask = (np.asarray(Image.open(tmp_path / name)) for name in ("after.png", "mask.png"))
     np.testing.assert_array_equal(after[mask == 0], street.image[mask == 0])
     assert (after != street.image).any()
@@ -57,7 +58,8 @@ def test_edit_writes_the_picture_the_mask_and_the_strip(recast, street, tmp_path
 def test_edit_as_json_with_variants(recast, tmp_path):
     done = recast("edit", "street.png", "remove the car", "--num-images", "2", "--steps", "2", "--json")
     document = json.loads(done.stdout)
-    assert done.returncode == 0 and document["intent"] == "remove"
+    assert done.returncode == 0
+    assert document["intent"] == "remove"
     assert document["pictures"] == ["street-edited-1.png", "street-edited-2.png"]
     assert document["seeds"][1] == document["seeds"][0] + 1
     assert all((tmp_path / name).exists() for name in document["pictures"])
@@ -81,14 +83,17 @@ def test_parse(recast):
 
 def test_mask_writes_the_outline(recast, street, tmp_path):
     done = recast("mask", "street.png", "car", "-o", "mask.png")
-    assert done.returncode == 0 and "car (score" in done.stdout
+    assert done.returncode == 0
+    assert "car (score" in done.stdout
     mask = Image.open(tmp_path / "mask.png")
-    assert mask.mode == "L" and mask.size == street.image.shape[1::-1]
+    assert mask.mode == "L"
+    assert mask.size == street.image.shape[1::-1]
 
 
 def test_status(recast):
     done = recast("status")
-    assert done.returncode == 0 and "ready, release" in done.stdout
+    assert done.returncode == 0
+    assert "ready, release" in done.stdout
 
 
 def test_errors_have_their_exit_codes(recast, street, tmp_path):
@@ -108,5 +113,7 @@ def test_errors_have_their_exit_codes(recast, street, tmp_path):
         document = json.loads(done.stdout)
         assert (done.returncode, document["error"]) == (code, name), (words, document)
         told = recast(*words)
-        assert told.returncode == code and told.stderr.startswith("recast: ") and told.stderr.count("\n") == 1
+        assert told.returncode == code
+        assert told.stderr.startswith("recast: ")
+        assert told.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["street.png", "text.png"]

@@ -50,14 +50,19 @@ def client(url):
 def test_replace_changes_the_object_and_nothing_else(client, street, picture):
     edit = client.replace(picture, "Replace the car with a bicycle", seed=3, num_inference_steps=STEPS)
     before, after, mask = street[0].image, np.asarray(edit.picture), np.asarray(edit.mask)
-    assert edit.picture.format == "PNG" and edit.picture.mode == "RGB" and edit.mask.mode == "L"
-    assert after.shape == before.shape and mask.shape == before.shape[:2]
+    assert edit.picture.format == "PNG"
+    assert edit.picture.mode == "RGB"
+    assert edit.mask.mode == "L"
+    assert after.shape == before.shape
+    assert mask.shape == before.shape[:2]
     np.testing.assert_array_equal(after[mask == 0], before[mask == 0])
     inside = street[1].mask > 127
     assert (mask[inside] > 0).mean() > 0.8
     assert np.abs(after[inside].astype(int) - before[inside]).mean() > 5
     assert (edit.intent, edit.target, edit.replacement) == ("replace", "car", "bicycle")
-    assert 0 < edit.parse_score <= 1 and 0 < edit.mask_score <= 1 and edit.seeds == (3,)
+    assert 0 < edit.parse_score <= 1
+    assert 0 < edit.mask_score <= 1
+    assert edit.seeds == (3,)
     assert set(edit.report["milliseconds"]) == set(edit.report["releases"]) == {"parse", "mask", "inpaint"}
     assert edit.report["background_difference"] == 0
 
@@ -73,7 +78,8 @@ def test_variants_are_the_edits_of_the_following_seeds(client, picture):
     sentence = "swap the car for a red boat"
     both = client.replace(picture, sentence, seed=10, num_images=2, num_inference_steps=STEPS)
     second = client.replace(picture, sentence, seed=11, num_inference_steps=STEPS)
-    assert both.seeds == (10, 11) and len(both.pictures) == 2
+    assert both.seeds == (10, 11)
+    assert len(both.pictures) == 2
     difference = np.asarray(both.pictures[1]).astype(int) - np.asarray(second.picture)
     assert np.abs(difference).max() <= 1
 
@@ -83,7 +89,9 @@ def test_a_seed_that_is_not_given_is_drawn_and_repeats_the_edit(client, picture)
     second = client.replace(picture, "make the car blue", num_inference_steps=2)
     again = client.replace(picture, "make the car blue", seed=first.seed, num_inference_steps=2)
     assert first.seed != second.seed
-    assert again.png == first.png and first.intent == "recolour" and first.replacement == "blue"
+    assert again.png == first.png
+    assert first.intent == "recolour"
+    assert first.replacement == "blue"
 
 
 def test_parse(client):
@@ -121,7 +129,8 @@ def test_threads_share_a_client(client, picture):
 
 def test_status_is_ready_and_names_the_releases(client):
     status = client.status()
-    assert status.ready and status.server.startswith("triton")
+    assert status.ready
+    assert status.server.startswith("triton")
     assert all(step.ready and step.releases for step in status.steps.values())
 
 
@@ -147,7 +156,8 @@ def test_errors_are_typed_and_the_server_goes_on(client, street, picture):
         with pytest.raises(recast.RecastError) as raised:
             client.replace(image, prompt, **options)
         assert type(raised.value) is error, f"{prompt[:40]!r}, {options}: {raised.value!r}"
-        assert raised.value.sentence and "Traceback" not in raised.value.sentence
+        assert raised.value.sentence
+        assert "Traceback" not in raised.value.sentence
     assert client.replace(picture, sentence, num_inference_steps=2).pngs
 
 

@@ -1,38 +1,20 @@
 """The Python-based onnxruntime backend inside a real tritonserver: any ONNX model from its config alone."""
 
-from concurrent.futures import ThreadPoolExecutor
+import re
 
 import numpy as np
 import pytest
 import tritonclient.grpc as grpc
 from onnx import TensorProto
-from onnx_models import identity, lookup, scale_rows, tally, write
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from serving.launcher import Server
+from serving.network import openvino_devices
+from tests.served.onnx_models import LOOKUP, SCALE_ROWS, TALLY, identity, lookup, scale_rows, tally, write
+from tests.served.triton_calls import at_once, call
 
 # The delay keeps the batcher waiting for company, so that concurrent requests do share one execute().
 TOGETHER = "dynamic_batching { max_queue_delay_microseconds: 300000 preferred_batch_size: [ 4 ] }\n"
-TALLY = """max_batch_size: 8
-instance_group [ { kind: KIND_CPU count: 1 } ]
-parameters { key: "intra_op_thread_count" value { string_value: "1" } }
-input [ { name: "x" data_type: TYPE_FP32 dims: [ -1 ] } ]
-output [
-  { name: "doubled" data_type: TYPE_FP32 dims: [ -1 ] },
-  { name: "company" data_type: TYPE_INT64 dims: [ 1 ] reshape { shape: [] } }
-]
-"""
-LOOKUP = """max_batch_size: 4
-input [ { name: "index" data_type: TYPE_INT64 dims: [ -1 ] } ]
-output [ { name: "value" data_type: TYPE_FP32 dims: [ 1 ] } ]
-"""
-SCALE_ROWS = """max_batch_size: 4
-input [
-  { name: "x" data_type: TYPE_FP32 dims: [ 2 ] },
-  { name: "factor" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [] } }
-]
-output [ { name: "scaled" data_type: TYPE_FP32 dims: [ 2 ] } ]
-"""
 OPENVINO = """optimization { execution_accelerators { cpu_execution_accelerator [ {
   name: "openvino" parameters { key: "INFERENCE_PRECISION_HINT" value: "f32" }
 } ] } }
@@ -43,7 +25,8 @@ ELEMENTS = {"FP16": TensorProto.FLOAT16, "INT64": TensorProto.INT64, "BOOL": Ten
 
 def same(element: str, extra: str = "") -> str:
     return (
-        f'max_batch_size: 0\ninput [ {{ name: "x" data_type: TYPE_{element} dims: [ 2, -1 ] }} ]\n'
+        "max_batch_size: 0\ninstance_group [ { kind: KIND_CPU count: 1 } ]\n"
+        f'input [ {{ name: "x" data_type: TYPE_{element} dims: [ 2, -1 ] }} ]\n'
         f'output [ {{ name: "y" data_type: TYPE_{element} dims: [ 2, -1 ] }} ]\n{extra}'
     )
 
@@ -52,7 +35,8 @@ def same(element: str, extra: str = "") -> str:
 def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository")
     write(folder, "tally", TALLY + TOGETHER, tally())
-    write(folder, "tally_openvino", TALLY + TOGETHER + OPENVINO, tally())
+    if openvino_devices():
+        write(folder, "tally_openvino", TALLY + TOGETHER + OPENVINO, tally())
     write(folder, "lookup", LOOKUP + TOGETHER, lookup())
     write(folder, "scale_rows", SCALE_ROWS, scale_rows())
     for element, number in ELEMENTS.items():
@@ -68,30 +52,6 @@ def client(repository):
         yield grpc.InferenceServerClient(server.grpc_url)
 
 
-def call(client, model, outputs=None, **arrays):
-    """The outputs by name of one inference."""
-    inputs = []
-    for name, array in arrays.items():
-        inputs.append(grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
-        inputs[-1].set_data_from_numpy(array)
-    wanted = None if outputs is None else [grpc.InferRequestedOutput(name) for name in outputs]
-    result = client.infer(model, inputs, outputs=wanted)
-    return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
-
-
-def at_once(client, model, requests):
-    """The answers, or the errors, of requests sent at the same moment."""
-
-    def one(arrays):
-        try:
-            return call(client, model, **arrays)
-        except InferenceServerException as error:
-            return error
-
-    with ThreadPoolExecutor(len(requests)) as pool:
-        return list(pool.map(one, requests))
-
-
 def row(*values, dtype=np.float32):
     return np.array([values], dtype)
 
@@ -99,20 +59,21 @@ def row(*values, dtype=np.float32):
 def test_requests_of_one_shape_run_together_and_each_gets_its_own_rows(client):
     requests = [{"x": row(1, 2)}, {"x": row(3, 4)}, {"x": np.array([[5, 6], [7, 8]], np.float32)}]
     answers = at_once(client, "tally", requests)
-    for request, answer in zip(requests, answers):
+    for request, answer in zip(requests, answers, strict=True):
         np.testing.assert_array_equal(answer["doubled"], 2 * request["x"])
         assert answer["company"].tolist() == [[4]] * len(request["x"])
 
 
 def test_requests_of_different_shapes_do_not_mix(client):
     requests = [{"x": row(1, 2)}, {"x": row(3, 4, 5)}, {"x": row(6, 7)}, {"x": row(8)}]
-    for request, answer in zip(requests, at_once(client, "tally", requests)):
+    for request, answer in zip(requests, at_once(client, "tally", requests), strict=True):
         np.testing.assert_array_equal(answer["doubled"], 2 * request["x"])
 
 
+@pytest.mark.skipif(not openvino_devices(), reason="OpenVINO serves Intel processors only")
 def test_openvino_serves_the_same(client):
     requests = [{"x": row(n, n + 1)} for n in range(4)]
-    for request, answer in zip(requests, at_once(client, "tally_openvino", requests)):
+    for request, answer in zip(requests, at_once(client, "tally_openvino", requests), strict=True):
         np.testing.assert_array_equal(answer["doubled"], 2 * request["x"])
         assert answer["company"].tolist() == [[4]]
 
@@ -125,7 +86,8 @@ def test_a_guilty_request_fails_alone(client):
     answers = at_once(client, "lookup", [{"index": row(i, dtype=np.int64)} for i in (0, 99, 2, 1)])
     assert [answers[i]["value"].item() for i in (0, 2, 3)] == [10, 30, 20]
     assert isinstance(answers[1], InferenceServerException)
-    assert answers[1].status() == "StatusCode.INTERNAL" and "out of bounds" in answers[1].message()
+    assert answers[1].status() == "StatusCode.INVALID_ARGUMENT"
+    assert "idx=99" in answers[1].message()
 
 
 def test_a_shape_the_model_does_not_take_is_an_invalid_argument(client):
@@ -158,7 +120,8 @@ def test_an_input_reshaped_to_a_scalar_a_row_reaches_the_model_so(client):
 def test_a_model_without_batch_axis_keeps_shape_and_dtype(client, element):
     x = np.array([[0, 1, 1], [1, 0, 1]]).astype(element.lower().replace("fp", "float"))
     y = call(client, f"same_{element}", x=x)["y"]
-    assert y.dtype == x.dtype and y.tolist() == x.tolist()
+    assert y.dtype == x.dtype
+    assert y.tolist() == x.tolist()
 
 
 def test_default_model_filename_is_honoured(client):
@@ -179,18 +142,14 @@ BROKEN = {
 def test_a_config_that_does_not_fit_fails_the_load_and_says_what_differs(client, repository, name):
     config, reason = BROKEN[name]
     write(repository, name, config, tally())
-    with pytest.raises(InferenceServerException, match="failed to load"):
+    with pytest.raises(InferenceServerException, match=re.escape(reason)):
         client.load_model(name)
-    states = client.get_model_repository_index(as_json=True)["models"]
-    assert reason in next(model["reason"] for model in states if model["name"] == name)
     assert client.is_model_ready("tally")
 
 
 def test_a_fixed_batch_axis_fails_the_load(client, repository):
     config = TALLY.split("output")[0] + 'output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ]\n'
     write(repository, "fixed_batch", config, identity(TensorProto.FLOAT, [1, "n"]))
-    with pytest.raises(InferenceServerException):
+    reason = "input 'x' has a fixed batch axis, FP32 [1, -1]"
+    with pytest.raises(InferenceServerException, match=re.escape(reason)):
         client.load_model("fixed_batch")
-    states = client.get_model_repository_index(as_json=True)["models"]
-    reason = next(model["reason"] for model in states if model["name"] == "fixed_batch")
-    assert "input 'x' has a fixed batch axis, FP32 [1, -1]" in reason

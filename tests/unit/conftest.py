@@ -47,7 +47,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     def ModelInfer(self, request, context):
         inputs = {
             tensor.name: _array(tensor, raw)
-            for tensor, raw in zip(request.inputs, request.raw_input_contents)
+            for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
         }
         with self._lock:
             self.calls.append((request.model_name, inputs))

@@ -108,8 +108,9 @@ def test_replace_sends_and_reads_everything(scripted_server, connect):
     assert (result.intent, result.target, result.replacement) == ("replace", "voiture à gauche", "bicycle")
     assert (result.parse_score, result.mask_score) == (0.5, 0.25)
     assert (result.seed, result.seeds) == (7, (7, 8))
-    assert result.png == picture(7) and result.pngs[1] == picture(8)
-    assert result.pictures[1].getpixel((0, 0)) == (8, 0, 0) and result.picture.size == result.mask.size
+    assert result.pngs == (picture(7), picture(8))
+    assert result.pictures[1].getpixel((0, 0)) == (8, 0, 0)
+    assert result.picture.size == result.mask.size
     assert json.loads(json.dumps(result.summary()))["report"] == {"milliseconds": {"parse": 1.5}}
 
 
@@ -128,15 +129,16 @@ def test_parse_and_mask(scripted_server, connect):
     assert (understood.intent, understood.target, understood.caption) == ("remove", "dog", "empty background")
     assert scripted_server.calls[1][0] == "mask"
     assert set(scripted_server.calls[1][1]) == {"image", "target", "intent"}
-    assert (
-        found.mask_png == picture(255) and found.object_mask_png == picture(200) and found.mask_score == 0.5
-    )
+    assert found.mask_png == picture(255)
+    assert found.object_mask_png == picture(200)
+    assert found.mask_score == 0.5
 
 
 def test_status(scripted_server, connect):
     with connect(scripted_server.grpc_url) as client:
         status = client.status()
-        assert status.ready and status.server == "triton 2.51.0"
+        assert status.ready
+        assert status.server == "triton 2.51.0"
         assert status.steps["mask"].releases == (1, 2)
         del scripted_server.models["replace"]
         assert not client.status().ready
@@ -144,12 +146,13 @@ def test_status(scripted_server, connect):
 
 @pytest.mark.parametrize("options", [{"seed": 2**63}, {"num_images": 2**31}])
 def test_option_that_does_not_fit_is_refused(scripted_server, connect, options):
-    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.InvalidOption, match="bits"):
-        client.replace(b"x", "y", **options)
-    with connect(scripted_server.grpc_url) as client, pytest.raises(TypeError):
-        client.replace(b"x", "y", num_inference_steps=2.5)
-    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.InvalidPrompt, match="Unicode"):
-        client.parse("\udcff")
+    with connect(scripted_server.grpc_url) as client:
+        with pytest.raises(recast.InvalidOption, match="bits"):
+            client.replace(b"x", "y", **options)
+        with pytest.raises(TypeError):
+            client.replace(b"x", "y", num_inference_steps=2.5)
+        with pytest.raises(recast.InvalidPrompt, match="Unicode"):
+            client.parse("\udcff")
     assert scripted_server.calls == []
 
 
@@ -205,18 +208,16 @@ def test_deadline(scripted_server, connect):
 
 def test_answer_without_an_output_is_internal(scripted_server, connect):
     scripted_server.script = [PARSE]
-    with (
-        connect(scripted_server.grpc_url) as client,
-        pytest.raises(recast.InternalError, match="edited_image"),
-    ):
-        client.replace(b"x", "y")
+    with connect(scripted_server.grpc_url) as client:
+        with pytest.raises(recast.InternalError, match="edited_image"):
+            client.replace(b"x", "y")
 
 
 def test_nobody_there(connect):
     with connect("localhost:1", timeout=5) as client:
-        for call in (client.status, lambda: client.parse("x")):
+        for ask in (client.status, lambda: client.parse("x")):
             with pytest.raises(recast.ServerUnavailable, match="make serve"):
-                call()
+                ask()
 
 
 def test_a_message_beyond_grpcs_own_limit_passes(scripted_server, connect):

@@ -64,7 +64,8 @@ def test_edit_tells_and_saves(recast, scripted_server, street):
     code, out, err = recast("edit", street, SENTENCE)
     assert (code, err) == (0, "")
     assert 'replace "car" with "bicycle" (score 0.98)' in out
-    assert "car (score 0.91)" in out and "--seed 5" in out
+    assert "car (score 0.91)" in out
+    assert "--seed 5" in out
     assert "parse 0.31 s, mask 0.22 s, inpaint 2.90 s" in out
     assert "street-edited.png" in out
     assert (street.parent / "street-edited.png").read_bytes() == street.read_bytes()
@@ -90,7 +91,8 @@ def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, s
     document = json.loads(said)
     assert code == 0
     assert document["pictures"] == [str(tmp_path / "o-1.jpg"), str(tmp_path / "o-2.jpg")]
-    assert document["seeds"] == [5, 6] and document["report"]["milliseconds"]["mask"] == 220
+    assert document["seeds"] == [5, 6]
+    assert document["report"]["milliseconds"]["mask"] == 220
     assert len(document["notes"]) == 2
     assert all(Image.open(path).size == (64, 48) for path in [*document["pictures"], document["mask"]])
     assert Image.open(document["strip"]).width == 4 * 160 + 3 * 8
@@ -99,17 +101,21 @@ def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, s
 def test_parse_mask_and_status(recast, scripted_server, street):
     scripted_server.script = [answer(street)]
     code, out, _ = recast("parse", SENTENCE)
-    assert code == 0 and "Draws:      a bicycle" in out
+    assert code == 0
+    assert "Draws:      a bicycle" in out
     code, out, _ = recast("mask", street, "red car")
-    assert code == 0 and "red car (score 0.91)" in out
+    assert code == 0
+    assert "red car (score 0.91)" in out
     assert (street.parent / "street-mask.png").read_bytes() == street.read_bytes() + b"tight"
     assert recast("mask", street, "car", "--intent", "replace")[0] == 0
     assert (street.parent / "street-mask.png").read_bytes() == street.read_bytes()
     code, out, _ = recast("status")
-    assert code == 0 and "mask:       ready, release 1, 2" in out
+    assert code == 0
+    assert "mask:       ready, release 1, 2" in out
     scripted_server.models.pop("replace")
     code, out, _ = recast("status", "--json")
-    assert code == 5 and json.loads(out)["ready"] is False
+    assert code == 5
+    assert json.loads(out)["ready"] is False
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,8 @@ def test_every_error_has_its_exit_code(
     words = ("edit", street, SENTENCE, "--timeout", 0.3)
     code, out, err = recast(*words)
     assert (code, out) == (exit_code, "")
-    assert err.startswith("recast: ") and err.count("\n") == 1
+    assert err.startswith("recast: ")
+    assert err.count("\n") == 1
     code, out, err = recast(*words, "--json")
     document = json.loads(out)
     assert (code, err) == (exit_code, "")
@@ -144,7 +151,10 @@ def test_deadline_and_nobody_there(recast, scripted_server, street):
     scripted_server.script = [0.4]
     assert recast("parse", SENTENCE, "--timeout", 0.1)[0] == 4
     code, _, err = recast("status", "--url", "localhost:1")
-    assert code == 5 and "make serve" in err and "--url" in err and err.count("\n") == 1
+    assert code == 5
+    assert "make serve" in err
+    assert "--url" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -171,16 +181,20 @@ def test_wrong_usage_is_told_before_any_call(recast, scripted_server, street, wo
     words = [word.format(street=street) for word in words]
     before = street.read_bytes()
     code, out, err = recast(*words)
-    assert (code, out) == (2, "") and err.startswith("recast: ")
+    assert (code, out) == (2, "")
+    assert err.startswith("recast: ")
     code, out, err = recast(*words, "--json")
-    assert (code, err) == (2, "") and json.loads(out)["exit_code"] == 2
-    assert scripted_server.calls == [] and street.read_bytes() == before
+    assert (code, err) == (2, "")
+    assert json.loads(out)["exit_code"] == 2
+    assert scripted_server.calls == []
+    assert street.read_bytes() == before
 
 
 def test_help_lists_the_exit_codes(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--help"])
-    assert end.value.code == 0 and "130  stopped with Ctrl-C" in capsys.readouterr().out
+    assert end.value.code == 0
+    assert "130  stopped with Ctrl-C" in capsys.readouterr().out
 
 
 def test_ctrl_c_stops_the_call_and_the_moving_line_is_cleared(scripted_server):
@@ -194,7 +208,8 @@ def test_ctrl_c_stops_the_call_and_the_moving_line_is_cleared(scripted_server):
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 130
-        assert process.stdout is not None and process.stdout.read() == b""
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
     shown = os.read(terminal, 1 << 16).decode()
     os.close(terminal)
     assert f"s  {SENTENCE}" in shown

@@ -90,7 +90,8 @@ def test_webp_is_lossless(tmp_path, mode):
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA", "I;16"])
 def test_jpeg_says_that_it_loses(tmp_path, mode):
     note = save(png(noise(mode)), tmp_path / "out.jpg")
-    assert note is not None and ".png" in note
+    assert note is not None
+    assert ".png" in note
     assert ("transparency" in note) == ("A" in mode)
     assert Image.open(tmp_path / "out.jpg").format == "JPEG"
 
@@ -127,7 +128,7 @@ def test_outputs_that_cannot_be_are_refused(tmp_path):
     check_outputs(picture, [tmp_path / "out.png", tmp_path / "mask.png"])
 
 
-@pytest.mark.parametrize(("size", "width"), [((300, 200), 300), ((32, 32), 160), ((3000, 1500), 1024)])
+@pytest.mark.parametrize(("size", "width"), [((300, 200), 300), ((32, 32), 160), ((1300, 650), 1024)])
 def test_strip_has_three_panels_with_the_pictures(size, width):
     before, mask, after = noise("RGB", size), noise("L", size), noise("RGBA", size)
     row = decoded(strip(before, mask, [after], "Replace the car with a bicycle, and " * 9))

@@ -1,4 +1,4 @@
-"""The client's policies that need no server: pauses, deadlines, channel options, coroutines that never wait."""
+"""The client's policies that need no server: pauses, deadlines, channel options, coroutines."""
 
 import asyncio
 import math
@@ -20,7 +20,8 @@ def test_deadline_never_goes_below_zero():
     assert conversation.Deadline(-1.0).left() == 0.0
     assert conversation.Deadline(None).left() is None
     assert conversation.Deadline(None).allows(math.inf)
-    assert conversation.Deadline(9.0).allows(1.0) and not conversation.Deadline(1.0).allows(9.0)
+    assert conversation.Deadline(9.0).allows(1.0)
+    assert not conversation.Deadline(1.0).allows(9.0)
 
 
 def test_message_limits_survive_the_other_channel_options():
@@ -40,4 +41,4 @@ def test_finish_refuses_a_coroutine_that_waits():
 
     assert finish(ready()) == 5
     with pytest.raises(RuntimeError, match="suspended"):
-        finish(asyncio.sleep(1))
+        finish(asyncio.sleep(0))

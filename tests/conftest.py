@@ -1,4 +1,4 @@
-"""The real tritonserver on the real repository, started once for all the tests of this folder."""
+"""The real tritonserver on the real repository, started once for all the tests that call it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from serving.launcher import Server
 
-REPOSITORY = Path(__file__).parents[2] / "model_repository"
+REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
 
 @pytest.fixture(scope="session")

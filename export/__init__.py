@@ -1,0 +1,1 @@
+"""Turns checkpoints in Hugging Face layout into releases of the model repository."""

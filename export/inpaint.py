@@ -1,0 +1,59 @@
+"""The inpaint step: Stable Diffusion inpainting in a diffusers pipeline folder."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from export import text_encoder, unet, vae
+from export.checkpoint import read_json, require, settings, write_tokenizer
+from export.errors import ExportError
+from export.network import Network
+from serving.sampler import make_plan
+
+NETWORKS: Mapping[str, Callable[[Path], Network]] = {
+    "text_encoder": text_encoder.load,
+    "vae_encoder": vae.load_encoder,
+    "vae_decoder": vae.load_decoder,
+    "unet": unet.load,
+}
+SAMPLERS = {"DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpm++2m", "EulerDiscreteScheduler": "euler"}
+"""diffusers' scheduler class -> the name of its twin in serving.sampler."""
+
+
+def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Write scheduler_config.json and tokenizer.json into `folder`; the content of inpaint.json."""
+    require(checkpoint, [
+        "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors", "scheduler/scheduler_config.json", "tokenizer",
+    ])  # fmt: skip
+    chosen = settings(checkpoint, defaults)
+    scheduler = checkpoint / "scheduler" / "scheduler_config.json"
+    sampler = _sampler(scheduler, chosen["num_inference_steps"])
+    shutil.copyfile(scheduler, folder / scheduler.name)
+    ids = write_tokenizer(checkpoint / "tokenizer", folder / "tokenizer.json")
+    vae_config, unet_config = (read_json(checkpoint / part / "config.json") for part in ("vae", "unet"))
+    factor = vae.downscale(vae_config)
+    return {
+        "scaling_factor": vae_config["scaling_factor"],
+        "size": unet_config["sample_size"] * factor,
+        "vae_factor": factor,
+        "latent_channels": vae_config["latent_channels"],
+        "context_length": read_json(checkpoint / "text_encoder" / "config.json")["max_position_embeddings"],
+        **ids,
+        "sampler": sampler,
+        **chosen,
+    }
+
+
+def _sampler(file: Path, num_inference_steps: int) -> str:
+    """The name of the sampler that `file` asks for, tried out with the code that will run it."""
+    config = read_json(file)
+    name = config.get("_class_name")
+    if name not in SAMPLERS:
+        raise ExportError(f"{file}: the scheduler {name} is not supported; supported are {', '.join(SAMPLERS)}")
+    try:
+        make_plan(SAMPLERS[name], config, num_inference_steps)
+    except ValueError as error:
+        raise ExportError(f"{file.parent}: {error}") from error
+    return SAMPLERS[name]

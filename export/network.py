@@ -1,0 +1,75 @@
+"""A network to export: its module, and once and for all its tensors' names, axes and tolerance."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.export import Dim
+
+Axes = tuple[str | int, ...]
+"""A tensor's axes: a number is that size in every checkpoint, a name is -1 in config.pbtxt."""
+Draw = Callable[[tuple[int, ...], torch.Generator], torch.Tensor]
+
+MAX_BATCH = 63
+"""The exporter's own guard on a batch axis of convolutions."""
+MAX_UNITS = 512
+"""Largest spatial size, in units of the axis's multiple."""
+
+
+def normal(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(shape, generator=generator)
+
+
+def integers(low: int, high: int, dtype: torch.dtype = torch.int64) -> Draw:
+    """Draws whole numbers from `low` to `high` - 1."""
+    return lambda shape, generator: torch.randint(low, high, shape, generator=generator, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Network:
+    """`module` takes `inputs` by name and returns the one tensor of `outputs`.
+
+    `sizes` gives every named axis of the inputs a size: the first entry is the exporter's example (batch at least 2),
+    and at each the exported network must agree with the module within `tolerance` of the output's largest value.
+    Axes in `multiples` are dynamic in whole multiples of that number; those in `constant` are symbolic in the file,
+    because config.pbtxt serves checkpoints of any size, but this checkpoint allows one size only.
+    """
+
+    name: str
+    module: torch.nn.Module
+    inputs: Mapping[str, Axes]
+    outputs: Mapping[str, Axes]
+    sizes: tuple[Mapping[str, int], ...]
+    multiples: Mapping[str, int] = field(default_factory=dict)
+    constant: frozenset[str] = frozenset()
+    draws: Mapping[str, Draw] = field(default_factory=dict)
+    tolerance: float = 1e-4
+
+    def example(self, sizes: Mapping[str, int], seed: int = 0) -> dict[str, torch.Tensor]:
+        """Seeded inputs with the named axes at `sizes`."""
+        generator = torch.Generator().manual_seed(seed)
+        shapes = {name: tuple(sizes.get(axis, axis) for axis in axes) for name, axes in self.inputs.items()}
+        return {name: self.draws.get(name, normal)(shape, generator) for name, shape in shapes.items()}
+
+    def dynamic_shapes(self) -> dict[str, dict[int, Any]]:
+        """What torch.export calls dynamic_shapes: one Dim for each dynamic axis, shared between the inputs."""
+        dims = {name: self._dim(name) for name in self.sizes[0] if name not in self.constant}
+        return {
+            tensor: {place: dims[axis] for place, axis in enumerate(axes) if axis in dims}
+            for tensor, axes in self.inputs.items()
+        }
+
+    def constant_axes(self) -> Iterator[tuple[str, int, str]]:
+        """(tensor, place, axis) of the axes that are symbolic in the file alone."""
+        for tensor, axes in {**self.inputs, **self.outputs}.items():
+            for place, axis in enumerate(axes):
+                if axis in self.constant:
+                    yield tensor, place, str(axis)
+
+    def _dim(self, axis: str) -> Any:
+        if axis == "batch":
+            return Dim("batch", max=MAX_BATCH)
+        multiple = self.multiples[axis]
+        dim = Dim(axis if multiple == 1 else f"{axis}_over_{multiple}", min=2, max=MAX_UNITS)
+        return dim if multiple == 1 else multiple * dim

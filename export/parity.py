@@ -1,0 +1,44 @@
+"""Compares an exported network with the module it was made from."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from export.errors import ExportError
+from export.network import Network
+
+
+def compare(network: Network, file: Path) -> float:
+    """Run torch and ONNX Runtime on the same seeded inputs at each of the network's sizes: the largest error.
+
+    The error is max |difference| over max |torch output|. Raises ExportError above the network's tolerance.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for seed, sizes in enumerate(network.sizes, start=1):
+        inputs = network.example(sizes, seed)
+        with torch.no_grad():
+            wanted = network.module(**inputs).numpy()
+        try:
+            (found,) = session.run(list(network.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
+        except onnxruntime_errors as error:
+            raise ExportError(f"{network.name} in ONNX does not run at {dict(sizes)}: {error}") from error
+        error = _error(found, wanted)
+        if not error <= network.tolerance:
+            raise ExportError(
+                f"{network.name} in ONNX is off by {error:.1e} of its largest output at {dict(sizes)}, where"
+                f" {network.tolerance:.0e} is allowed: nothing was released"
+            )
+        worst = max(worst, error)
+    return worst
+
+
+def _error(found: np.ndarray, wanted: np.ndarray) -> float:
+    if found.shape != wanted.shape:
+        return float("inf")
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())

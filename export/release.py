@@ -1,0 +1,128 @@
+"""Releases in the model repository: which there are, and how one is put in place whole or not at all.
+
+A release N of a step is the version folder N of the step and of each of its networks. It exists once the step's own
+folder does: that one is renamed into place last, and out of it first. Until then everything lies in hidden folders
+inside the models' own (so on the same file system), which Triton ignores and the next export sweeps.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError
+
+STEPS: dict[str, tuple[str, ...]] = {
+    "mask": ("segmenter",),
+    "inpaint": ("text_encoder", "vae_encoder", "vae_decoder", "unet"),
+    "parse": (),
+}
+"""The steps, and the networks that are released with each."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a release was made from, as fingerprints."""
+
+    checkpoint: str
+    exporter: str
+    model_py: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """Version `number` of `step` and of its networks in `repository`."""
+
+    repository: Path
+    step: str
+    number: int
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model of the release, the step last."""
+        return (*STEPS[self.step], self.step)
+
+    def place(self, model: str) -> Path:
+        return self.repository / model / str(self.number)
+
+    def staged(self, model: str) -> Path:
+        return self.repository / model / f".{self.number}.staged"
+
+    def retired(self, model: str) -> Path:
+        return self.repository / model / f".{self.number}.retired"
+
+    def origin(self) -> Origin | None:
+        """What this release was made from; None where there is no complete release."""
+        manifest = self.place(self.step) / "release.json"
+        if not manifest.exists() or not all(self.place(model).is_dir() for model in self.models):
+            return None
+        return Origin(**json.loads(manifest.read_text(encoding="utf-8"))["origin"])
+
+    def exists(self) -> bool:
+        return self.place(self.step).exists()
+
+    def next_free(self) -> int:
+        """The lowest number above every version of every model of the release."""
+        folders = (entry.name for model in self.models for entry in (self.repository / model).glob("[0-9]*"))
+        return 1 + max((int(name) for name in folders if name.isdecimal()), default=0)
+
+    @contextmanager
+    def staging(self) -> Iterator[None]:
+        """Empty staged folders, published when the block ends well and removed when it does not."""
+        try:
+            for model in self.models:
+                self.staged(model).mkdir(parents=True)
+            yield
+            self._publish()
+        finally:
+            for model in self.models:
+                shutil.rmtree(self.staged(model), ignore_errors=True)
+                shutil.rmtree(self.retired(model), ignore_errors=True)
+
+    def _publish(self) -> None:
+        for model in reversed(self.models):
+            if self.place(model).exists():
+                os.rename(self.place(model), self.retired(model))
+        for model in self.models:
+            os.rename(self.staged(model), self.place(model))
+
+    def write_manifest(self, folder: Path, origin: Origin, networks: dict[str, Any]) -> None:
+        """Write release.json into `folder`, replacing one that is there in one go."""
+        content = {"release": self.number, "origin": asdict(origin), "networks": networks}
+        fresh = folder / ".release.json"
+        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(fresh, folder / "release.json")
+
+
+@contextmanager
+def exclusive(repository: Path, models: Iterable[str]) -> Iterator[None]:
+    """Hold the repository against other exports (the kernel lets go when the process ends), and sweep `models`."""
+    if not repository.is_dir():
+        raise ExportError(f"there is no model repository at {repository}: give its folder with --repository")
+    lock = os.open(repository, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for model in models:
+            for leftover in (repository / model).glob(".[0-9]*.*"):
+                shutil.rmtree(leftover)
+        yield
+    except BlockingIOError:
+        raise ExportError(f"another export is at work in {repository}: wait until it has ended") from None
+    finally:
+        os.close(lock)
+
+
+def fingerprint(files: Iterable[Path], base: Path) -> str:
+    """SHA-256 over the names (relative to `base`) and contents of `files`, whatever their order."""
+    total = hashlib.sha256()
+    for file in sorted(files):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{file.relative_to(base).as_posix()}\0{content}\n".encode())
+    return total.hexdigest()

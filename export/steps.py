@@ -1,0 +1,76 @@
+"""Decides what an export has to do for a step: nothing, a new model.py, or a whole release."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from export.errors import ExportError
+from export.presets import Preset
+from export.release import Origin, Release, fingerprint
+
+Tell = Callable[[str], None]
+
+
+def export(release: Release, preset: Preset, checkpoint: Path, tell: Tell, *, may_replace: bool) -> None:
+    """Make `release` from `checkpoint`, unless it was made from the same before.
+
+    A release of another origin is replaced when `may_replace`, and an ExportError otherwise.
+    """
+    if not checkpoint.is_dir():
+        raise ExportError(f"there is no checkpoint folder {checkpoint}")
+    origin = current_origin(release, checkpoint)
+    made_from = release.origin()
+    if made_from == origin:
+        tell(f"{release.step}: release {release.number} is up to date")
+        return
+    if release.exists() and not may_replace:
+        raise ExportError(
+            f"release {release.number} of {release.step} exists and was made from other files:"
+            f" the next free number is {release.next_free()}, so add --release {release.next_free()}"
+        )
+    if made_from and replace(made_from, model_py=origin.model_py) == origin:
+        renew_model_py(release, origin)
+        tell(f"{release.step}: release {release.number} has the new model.py, its weights are up to date")
+        return
+    from export.build import build  # torch and its exporter take seconds to import: not to say "up to date"
+
+    with release.staging():
+        networks = build(release, preset.settings[release.step], checkpoint, tell)
+        if current_origin(release, checkpoint) != origin:
+            raise ExportError(f"{checkpoint} changed while it was exported: run the export again")
+        shutil.copyfile(source_of(release), release.staged(release.step) / "model.py")
+        release.write_manifest(release.staged(release.step), origin, networks)
+    tell(f"{release.step}: release {release.number} is in place")
+
+
+def current_origin(release: Release, checkpoint: Path) -> Origin:
+    """The fingerprints that a release made now would have."""
+    files = [file for file in checkpoint.rglob("*") if file.is_file()]
+    model_py = source_of(release)
+    own = list(Path(__file__).parent.glob("*.py"))
+    return Origin(
+        checkpoint=fingerprint(files, checkpoint),
+        exporter=fingerprint(own, Path(__file__).parent),
+        model_py=fingerprint([model_py], model_py.parent),
+    )
+
+
+def source_of(release: Release) -> Path:
+    """The hand-written model.py of the release's step."""
+    model_py = release.repository / release.step / "model.py"
+    if not model_py.exists():
+        raise ExportError(f"{release.repository} is no Recast model repository: it has no {release.step}/model.py")
+    return model_py
+
+
+def renew_model_py(release: Release, origin: Origin) -> None:
+    """Bring a changed model.py into a release whose weights are up to date."""
+    folder = release.place(release.step)
+    fresh = folder / ".model.py"
+    shutil.copyfile(source_of(release), fresh)
+    os.replace(fresh, folder / "model.py")
+    networks = json.loads((folder / "release.json").read_text(encoding="utf-8"))["networks"]
+    release.write_manifest(folder, origin, networks)

@@ -1,0 +1,60 @@
+"""unet: one denoising step of Stable Diffusion inpainting."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+
+from export.errors import ExportError
+from export.network import Network, integers
+
+CHANNELS = 9
+"""Noisy latents (4), mask (1) and latents of the masked picture (4)."""
+
+
+class Unet(torch.nn.Module):
+    """float32 sample [batch, 9, height, width], timestep [batch] (rows may differ), encoder_hidden_states
+    [batch, sequence, hidden] -> float32 out_sample [batch, 4, height, width]."""
+
+    def __init__(self, unet: UNet2DConditionModel):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, sample, timestep, encoder_hidden_states):
+        return self.unet(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+
+
+def load(checkpoint: Path) -> Network:
+    """The UNet in `checkpoint`, a diffusers pipeline folder."""
+    unet: Any = UNet2DConditionModel.from_pretrained(
+        checkpoint / "unet", torch_dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False
+    )
+    if unet.config.in_channels != CHANNELS:
+        raise ExportError(
+            f"the UNet in {checkpoint} takes {unet.config.in_channels} channels, and inpainting needs {CHANNELS}:"
+            " give an inpainting checkpoint"
+        )
+    # ONNX Runtime's attention fusion finds nothing in the graph of the default processor
+    unet.set_attn_processor(AttnProcessor())
+    multiple = 2 ** (len(unet.config.block_out_channels) - 1)
+    side, fixed = unet.config.sample_size, {"hidden": unet.config.cross_attention_dim}
+    return Network(
+        name="unet",
+        module=Unet(unet),
+        inputs={
+            "sample": ("batch", CHANNELS, "height", "width"),
+            "timestep": ("batch",),
+            "encoder_hidden_states": ("batch", "sequence", "hidden"),
+        },
+        outputs={"out_sample": ("batch", unet.config.out_channels, "height", "width")},
+        sizes=(
+            {"batch": 2, "height": side, "width": side + multiple, "sequence": 16, **fixed},
+            {"batch": 1, "height": side, "width": side, "sequence": 16, **fixed},
+            {"batch": 3, "height": side + multiple, "width": 2 * multiple, "sequence": 24, **fixed},
+        ),
+        multiples={"height": multiple, "width": multiple, "sequence": 1},
+        constant=frozenset(fixed),
+        draws={"timestep": integers(0, 1000, torch.float32)},
+    )

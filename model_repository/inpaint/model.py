@@ -1,0 +1,71 @@
+"""inpaint: picture, mask and caption in, the repainted pictures out, with a proof that the rest is untouched."""
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from serving.errors import EditError
+from serving.inpainting import Assets
+from serving.options import MAX_PROMPT_CHARS, Options
+from serving.picture import decode, decode_mask, encode, encode_mask
+from serving.repainting import Job, Outcome, finish, repaint
+from serving.triton import Step, blob, bytes_tensor, infer, scalar, text
+
+
+class TritonPythonModel(Step):
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        self.assets = Assets.read(folder)
+        self.infer = partial(infer, version=version)
+
+    def respond(self, request) -> dict[str, np.ndarray]:
+        started = time.perf_counter()
+        job = self._job(request)
+        report = _report(text(request, "mask_report", "{}"))
+        outcome = finish(repaint(self.assets, self.infer, job))
+        answer = {
+            "edited_image": bytes_tensor(*(encode(picture) for picture in outcome.pictures)),
+            "blended_mask": bytes_tensor(encode_mask(outcome.blend)),
+            "used_seed": np.array([job.options.seeds], np.int64),
+        }
+        milliseconds = round((time.perf_counter() - started) * 1e3, 1)
+        return answer | {"report": bytes_tensor(self._add(report, outcome, milliseconds))}
+
+    def _job(self, request) -> Job:
+        settings = self.assets.settings
+        options = Options.check(
+            seed=scalar(request, "seed"),
+            num_inference_steps=scalar(request, "num_inference_steps", settings["num_inference_steps"]),
+            guidance_scale=scalar(request, "guidance_scale", settings["guidance_scale"]),
+            negative_prompt=text(request, "negative_prompt", ""),
+            num_images=scalar(request, "num_images", 1),
+        )
+        caption = text(request, "caption")
+        if len(caption) > MAX_PROMPT_CHARS:
+            raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
+        picture = decode(blob(request, "image"))
+        mask = decode_mask(blob(request, "mask_image"), picture.size)
+        old = blob(request, "object_mask", None)
+        if text(request, "intent", "replace") == "recolour":
+            old = None  # the same object in the same place: all of its tight mask is wanted
+        old = None if old is None else decode_mask(old, picture.size)
+        return Job(picture, mask, caption, options, old)
+
+    def _add(self, report: dict, outcome: Outcome, milliseconds: float) -> str:
+        x0, y0, x1, y1 = outcome.crop.box
+        report.setdefault("releases", {})["inpaint"] = self.version
+        report.setdefault("milliseconds", {})["inpaint"] = milliseconds
+        return json.dumps(report | {"crop": [x1 - x0, y1 - y0],
+                                    "background_difference": outcome.background_difference})
+
+
+def _report(content: str) -> dict:
+    try:
+        report = json.loads(content)
+    except ValueError:
+        report = None
+    if not isinstance(report, dict):
+        raise EditError("invalid_option", "mask_report is not a JSON object; leave it out or pass the mask step's own.")
+    return report

@@ -1,0 +1,46 @@
+"""mask: a picture and the name of a thing in it become the thing's outline and the mask of the edit."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from serving import picture
+from serving.errors import EditError
+from serving.growing import edit_mask
+from serving.instruction import referent
+from serving.masking import Masker
+from serving.report import extended, read_report
+from serving.triton import Step, blob, bytes_tensor, infer, text
+
+INTENTS = ("", "replace", "recolour", "remove")
+
+
+class TritonPythonModel(Step):
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        self.masker = Masker(folder)
+
+    def respond(self, request) -> dict[str, np.ndarray]:
+        started = time.perf_counter()
+        image = picture.decode(blob(request, "image"))
+        target, intent = text(request, "target"), text(request, "intent", "")
+        if not target.strip():
+            raise EditError("invalid_option", "'target' is empty; name the object to find.")
+        if intent not in INTENTS:
+            raise EditError("invalid_option", f"the intent '{intent}' is unknown; known: {', '.join(INTENTS[1:])}.")
+        report = read_report(text(request, "parse_report", "{}"), "parse_report")
+        found = self.masker.find(image, referent(target), self._segment)
+        mask = picture.encode_mask(edit_mask(found.object_mask, intent, found.others))
+        outline = picture.encode_mask(found.object_mask)
+        return {
+            "mask_image": bytes_tensor(mask),
+            "object_mask": bytes_tensor(outline),
+            "mask_score": np.array([[found.score]], np.float32),
+            "mask_report": bytes_tensor(
+                extended(report, "mask", self.version, started, candidates=found.candidates)
+            ),
+        }
+
+    def _segment(self, pixel_values: np.ndarray, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
+        return infer("segmenter", inputs, ["logits"], version=self.version)["logits"]

@@ -1,0 +1,47 @@
+"""parse: one sentence in, the edit that it asks for out. Requests that arrive together are decoded together."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from serving.errors import EditError
+from serving.instruction import caption, check_prompt, read_answer
+from serving.language import LanguageModel
+from serving.triton import Step, bytes_tensor, guarded, text
+
+
+class TritonPythonModel(Step):
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        settings = json.loads((folder / "parse.json").read_text(encoding="utf-8"))
+        self.max_prompt_chars = settings["max_prompt_chars"]
+        self.model = LanguageModel(
+            folder / "checkpoint", quantisation=settings["quantisation"], device=self.device
+        )
+
+    def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
+        started = time.perf_counter()
+        sentences = [guarded(self._sentence, request) for request in requests]
+        asked = [sentence for sentence in sentences if isinstance(sentence, str)]
+        answers = iter(self.model.answer(asked))
+        return [guarded(self._outputs, *next(answers), started) if isinstance(sentence, str) else sentence
+                for sentence in sentences]
+
+    def _sentence(self, request) -> str:
+        return check_prompt(text(request, "prompt"), self.max_prompt_chars)
+
+    def _outputs(self, answer: str, score: float, started: float) -> dict[str, np.ndarray]:
+        edit = read_answer(answer)
+        report = {
+            "releases": {"parse": self.version},
+            "milliseconds": {"parse": round((time.perf_counter() - started) * 1e3, 1)},
+        }
+        return {
+            "intent": bytes_tensor(edit.intent),
+            "target": bytes_tensor(edit.target),
+            "replacement": bytes_tensor(edit.replacement),
+            "caption": bytes_tensor(caption(edit)),
+            "parse_score": np.array([[score]], dtype=np.float32),
+            "parse_report": bytes_tensor(json.dumps(report)),
+        }

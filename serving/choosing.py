@@ -1,0 +1,121 @@
+"""Which of several regions a phrase means: by colour, by place, by size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.errors import EditError
+from serving.instruction import COLOURS, Referent
+from serving.regions import Region, region
+
+NETWORK_SHARE = 0.7
+"""Weight of the network's word on a colour against that of the pixels."""
+LIGHTNESS_SHARE = 0.4
+"""Light and shade change lightness most, so it counts less than hue when colours are compared."""
+NEAR = 22.0
+"""Distance in CIELAB, lightness discounted, at which a pixel counts 1/e as much for a colour word."""
+SURELY_NOT = 0.2
+"""Below this mean the network says that a part of a region is not of the asked colour."""
+LEAST_PART = 0.2
+"""A smaller share of a region is no object of its own."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    region: Region
+    match: float
+    """How well its colour fits the phrase, 0 … 1."""
+
+
+def choose(
+    regions: list[Region], referent: Referent, coloured: np.ndarray, pixels: np.ndarray, threshold: float
+) -> Region:
+    """The region that `referent` means; EditError object_not_found when none has its colour.
+
+    `coloured` is the map of "colour noun", float [h, w] in 0 … 1, `pixels` the picture, uint8 [h, w, 3]. With
+    no word that says which, the largest.
+    """
+    if referent.colour:
+        regions = [part for whole in regions for part in split(whole, coloured, threshold)]
+        candidates = [_Candidate(r, colour_match(r, referent.colour, coloured, pixels)) for r in regions]
+        best = max(candidates, key=lambda candidate: candidate.match)
+        if best.match < threshold:
+            raise _no_such_colour(referent, regions, pixels, best.match, threshold)
+        if referent.side is None:
+            return best.region
+        regions = [candidate.region for candidate in candidates if candidate.match >= threshold]
+    return _ORDER[referent.side or "largest"](regions)
+
+
+def split(whole: Region, coloured: np.ndarray, threshold: float) -> list[Region]:
+    """A region's parts, where the asked colour holds in one and surely not in the rest: two things that touch."""
+    part = whole.mask & (coloured >= threshold)
+    rest = whole.mask & ~part
+    if min(part.sum(), rest.sum()) < LEAST_PART * whole.area or coloured[rest].mean() > SURELY_NOT:
+        return [whole]
+    return [region(part, coloured), region(rest, 1 - coloured)]
+
+
+def colour_match(candidate: Region, colour: str, coloured: np.ndarray, pixels: np.ndarray) -> float:
+    """How well a region fits a colour word, 0 … 1, by the network and by the pixels."""
+    shares = colour_shares(pixels[candidate.mask])
+    seen = shares[colour] / max(shares.values())
+    return float(NETWORK_SHARE * coloured[candidate.mask].mean() + (1 - NETWORK_SHARE) * seen)
+
+
+def colour_shares(pixels: np.ndarray) -> dict[str, float]:
+    """How much of the pixels, uint8 [n, 3], each colour word describes."""
+    lab = _lab(pixels)
+    away = {word: np.square(lab - _LAB[word]).sum(1) for word in COLOURS}
+    return {word: float(np.exp(-distance / NEAR**2).mean()) + 1e-6 for word, distance in away.items()}
+
+
+def colour_name(pixels: np.ndarray) -> str:
+    """The colour word that describes the most of the pixels, uint8 [n, 3]."""
+    shares = colour_shares(pixels)
+    return max(shares, key=lambda word: shares[word])
+
+
+def _lab(pixels: np.ndarray) -> np.ndarray:
+    """sRGB, uint8 [n, 3], in CIELAB (D65), lightness discounted."""
+    s = np.asarray(pixels, np.float32) / 255
+    linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _XYZ
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lightness, a, b = 116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])
+    return np.stack([LIGHTNESS_SHARE * lightness, a, b], axis=1)
+
+
+_XYZ = np.array([[0.4339, 0.2126, 0.0178], [0.3762, 0.7152, 0.1095], [0.1899, 0.0722, 0.8727]], np.float32)
+_LAB = {word: _lab(np.array([rgb]))[0] for word, rgb in COLOURS.items()}
+
+
+def _middle(regions: list[Region]) -> Region:
+    """The one nearest to the middle of them all: of three in a row, the second."""
+    centres = np.array([r.middle for r in regions])
+    away = np.abs(centres - (centres.min(0) + centres.max(0)) / 2).sum(1)
+    return regions[int(away.argmin())]
+
+
+_ORDER = {
+    "left": lambda regions: min(regions, key=lambda r: r.middle[0]),
+    "right": lambda regions: max(regions, key=lambda r: r.middle[0]),
+    "top": lambda regions: min(regions, key=lambda r: r.middle[1]),
+    "bottom": lambda regions: max(regions, key=lambda r: r.middle[1]),
+    "middle": _middle,
+    "largest": lambda regions: max(regions, key=lambda r: r.area),
+    "smallest": lambda regions: min(regions, key=lambda r: r.area),
+}
+
+
+def _no_such_colour(
+    referent: Referent, regions: list[Region], pixels: np.ndarray, best: float, threshold: float
+) -> EditError:
+    seen = ", ".join(f"a {colour_name(pixels[r.mask])} one" for r in regions[:4])
+    return EditError(
+        "object_not_found",
+        f"found '{referent.noun}' but none that is {referent.colour} (best score {best:.2f}, needed "
+        f"{threshold:.2f}); there is {seen}.",
+    )

@@ -1,0 +1,176 @@
+"""The object that a phrase means, found in a picture: a text-prompted segmenter's map made into one clean mask."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tokenizers import Tokenizer
+
+from serving.choosing import choose
+from serving.edges import guided_filter
+from serving.errors import EditError
+from serving.fields import grow
+from serving.instruction import Referent
+from serving.picture import Picture
+from serving.regions import Region, find_regions
+
+Segment = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""(pixel_values [n, 3, S, S], input_ids [n, t], attention_mask [n, t]) -> logits [n, h, w]."""
+
+SMALL_SIDE = 1024
+"""The picture is looked at at no more than about this many px a side; only the found object is seen closer."""
+MAP_SIDE = 320
+"""Longest side in px of the map on which regions are told apart."""
+EDGE_SIDE = 768
+"""Longest side in px at which an object's outline is fitted to the picture."""
+EDGE_SLOPE = 3.0
+"""How much steeper than the filtered map the mask's edge is."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the release's mask.json says of its segmenter."""
+
+    size: int
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
+    context_length: int
+    pad_token_id: int
+    bos_token_id: int
+    eos_token_id: int
+    threshold: float
+    template: str
+
+    @classmethod
+    def read(cls, file: Path) -> Settings:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(cls)}
+        if set(values) != known:
+            raise ValueError(f"{file.name} should have the keys {sorted(known)}, it has {sorted(values)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Found:
+    """`object_mask` is uint8 [H, W]; `others`, bool [h, w] on a small map, things of the same name; `score` 0 … 1."""
+
+    object_mask: np.ndarray
+    others: np.ndarray
+    score: float
+    candidates: int
+
+
+class Masker:
+    """A segmenter's settings and tokenizer; finds objects with whatever runs the network."""
+
+    def __init__(self, folder: Path):
+        self.settings = Settings.read(folder / "mask.json")
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(self.settings.context_length)
+        # Always full length: the rows of different requests then share one run of the network.
+        self.tokenizer.enable_padding(pad_id=self.settings.pad_token_id, length=self.settings.context_length)
+
+    def find(self, picture: Picture, referent: Referent, segment: Segment) -> Found:
+        """The mask of the object that `referent` means; EditError object_not_found when there is none."""
+        small = thumbnail(picture)
+        phrases = [referent.noun] + ([f"{referent.colour} {referent.noun}"] if referent.colour else [])
+        ids, attention = self.tokens(phrases)
+        pixels = np.repeat(self.pixels(small)[None], len(phrases), axis=0)
+        logits = segment(pixels, ids, attention)
+        size = fit(picture.size, MAP_SIDE)
+        maps = [sigmoid(resize(row, size)) for row in logits]
+        regions = find_regions(maps[0], self.settings.threshold)
+        if not regions:
+            raise self._nothing(referent, float(maps[0].max()))
+        colours = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR))
+        chosen = choose(regions, referent, maps[-1], colours, self.settings.threshold)
+        others = np.logical_or.reduce([r.mask & ~chosen.mask for r in regions])
+        mask = self._outline(picture, chosen, others, logits[0])
+        return Found(mask, others, chosen.score, len(regions))
+
+    def tokens(self, phrases: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """input_ids and attention_mask, int64 [phrases, context length]."""
+        encoded = self.tokenizer.encode_batch([self.settings.template.format(phrase) for phrase in phrases])
+        return (np.array([row.ids for row in encoded], np.int64),
+                np.array([row.attention_mask for row in encoded], np.int64))  # fmt: skip
+
+    def pixels(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [h, w, 3] as the network wants it: float32 [3, S, S], normalised."""
+        side = (self.settings.size, self.settings.size)
+        square = np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR), np.float32) / 255
+        mean, std = (np.array(values, np.float32) for values in (self.settings.image_mean, self.settings.image_std))
+        return np.ascontiguousarray(((square - mean) / std).transpose(2, 0, 1))
+
+    def _nothing(self, referent: Referent, best: float) -> EditError:
+        return EditError(
+            "object_not_found",
+            f"found no '{referent.noun}' in the picture (best score {best:.2f}, needed "
+            f"{self.settings.threshold:.2f}); name something that is visible.",
+        )
+
+    def _outline(self, picture: Picture, chosen: Region, others: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """The chosen region at the picture's own size, its edge fitted to the picture's: uint8 [H, W]."""
+        width, height = picture.size
+        rows, columns = chosen.mask.shape
+        across, down = width / columns, height / rows
+        cell = max(width / logits.shape[1], height / logits.shape[0])
+        x0, y0, x1, y1 = chosen.box
+        pad = 0.1 * max((x1 - x0) * across, (y1 - y0) * down) + 2 * cell
+        box = (max(0, math.floor(x0 * across - pad)), max(0, math.floor(y0 * down - pad)),
+               min(width, math.ceil(x1 * across + pad)), min(height, math.ceil(y1 * down + pad)))  # fmt: skip
+        size = fit((box[2] - box[0], box[3] - box[1]), EDGE_SIDE)
+        scale = size[0] / (box[2] - box[0])
+        likely = resize(logits, size, _scaled(box, logits.shape[1] / width, logits.shape[0] / height))
+        likely = sigmoid(likely - math.log(self.settings.threshold / (1 - self.settings.threshold)))
+        own = grow(chosen.mask, 3) & ~others
+        likely *= resize(own.astype(np.float32), size, _scaled(box, columns / width, rows / height))
+        guide = np.asarray(Image.fromarray(thumbnail(picture, box)).resize(size, Image.Resampling.BILINEAR))
+        fitted = guided_filter(guide.astype(np.float32) / 255, likely, max(2, round(cell * scale)))
+        fitted = np.clip((fitted - 0.5) * EDGE_SLOPE + 0.5, 0, 1)
+        mask = np.zeros((height, width), np.uint8)
+        part = Image.fromarray(np.rint(fitted * 255).astype(np.uint8))
+        part = part.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.BICUBIC)
+        mask[box[1] : box[3], box[0] : box[2]] = np.asarray(part)
+        return mask
+
+
+def thumbnail(picture: Picture, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+    """`box`, or everything, as uint8 [h, w, 3], shrunk by a whole factor to less than 2 · SMALL_SIDE px a side.
+
+    Works in bands, so that a picture of 8192 px a side needs no second copy.
+    """
+    x0, y0, x1, y1 = box or (0, 0, *picture.size)
+    factor = max(x1 - x0, y1 - y0) // SMALL_SIDE
+    if factor <= 1:
+        return picture.rgb((x0, y0, x1, y1))
+    step = 64 * factor
+    bands = [picture.rgb((x0, top, x1, min(top + step, y1))) for top in range(y0, y1, step)]
+    return np.concatenate([np.asarray(Image.fromarray(band).reduce(factor)) for band in bands])
+
+
+def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Width and height shrunk, never enlarged, so that neither exceeds `longest`."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize(
+    values: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """float32 [h, w], or its `box`, at `size` (width, height), bicubic."""
+    image = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.array(image.resize(size, Image.Resampling.BICUBIC, box))
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+
+
+def _scaled(box: tuple[int, int, int, int], across: float, down: float) -> tuple[float, float, float, float]:
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down

@@ -1,0 +1,64 @@
+"""What a caller may choose about an edit, checked at the edge."""
+
+import math
+import secrets
+from dataclasses import dataclass
+
+from serving.errors import EditError
+
+MAX_STEPS = 100
+MAX_GUIDANCE_SCALE = 30.0
+MAX_IMAGES = 8
+MAX_PROMPT_CHARS = 1000
+MAX_SEED = 2**63 - 1
+DRAWN_SEEDS = 2**32
+"""A drawn seed stays short enough to be copied by hand."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Checked options of one request. Image i of `num_images` is made from seed + i."""
+
+    seed: int
+    num_inference_steps: int
+    guidance_scale: float
+    negative_prompt: str = ""
+    num_images: int = 1
+
+    @property
+    def seeds(self) -> list[int]:
+        return [self.seed + i for i in range(self.num_images)]
+
+    @property
+    def guided(self) -> bool:
+        """Whether a step needs a second, unconditional row an image (as in diffusers: above a scale of 1)."""
+        return self.guidance_scale > 1
+
+    @classmethod
+    def check(
+        cls,
+        *,
+        seed: int | None,
+        num_inference_steps: int,
+        guidance_scale: float,
+        negative_prompt: str,
+        num_images: int,
+    ) -> "Options":
+        """Options from a request's values, `seed` drawn when None. Raises EditError."""
+        _within("num_inference_steps", num_inference_steps, 1, MAX_STEPS)
+        _within("guidance_scale", guidance_scale, 0, MAX_GUIDANCE_SCALE)
+        _within("num_images", num_images, 1, MAX_IMAGES)
+        if seed is None:
+            seed = secrets.randbelow(DRAWN_SEEDS)
+        _within("seed", seed, 0, MAX_SEED - num_images + 1)
+        if len(negative_prompt) > MAX_PROMPT_CHARS:
+            raise EditError("invalid_prompt", f"the negative prompt has {len(negative_prompt)} characters; "
+                                              f"send at most {MAX_PROMPT_CHARS}.")  # fmt: skip
+        return cls(seed, num_inference_steps, guidance_scale, negative_prompt, num_images)
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not math.isfinite(value) or not low <= value <= high:
+        raise EditError("invalid_option", f"{name} is {value:g}; send a number from {low:g} to {high:g}."
+                        if isinstance(value, float) else
+                        f"{name} is {value}; send a whole number from {low} to {high}.")  # fmt: skip

@@ -1,0 +1,114 @@
+"""What can be known to stop a launch before it begins: the machine, the repository, the ports."""
+
+import ctypes
+import importlib.metadata
+import platform
+import socket
+import sys
+import sysconfig
+from pathlib import Path
+
+GLIBC_NEEDED = (2, 35)
+
+
+class LaunchError(Exception):
+    """The server could not start or broke off; the message says why and what to do."""
+
+
+def check_machine() -> None:
+    """LaunchError with what this machine or environment lacks to run tritonserver."""
+    check_glibc()
+    check_libpython()
+    check_numpy()
+
+
+def check_glibc() -> None:
+    """LaunchError when the C library is not the glibc that the wheel was built for, or is older."""
+    name, version = platform.libc_ver()
+    needed = ".".join(map(str, GLIBC_NEEDED))
+    if name != "glibc" or tuple(map(int, version.split(".")[:2])) < GLIBC_NEEDED:
+        found = f"{name} {version}".strip() or "another C library"
+        raise LaunchError(
+            f"tritonserver needs glibc {needed} or newer and this machine has {found}: "
+            "use Debian 12, Ubuntu 22.04 or later, or the container."
+        )
+
+
+def check_numpy() -> None:
+    """LaunchError for numpy 2: this tritonserver's stubs hand it empty tensors, while all looks healthy."""
+    version = importlib.metadata.version("numpy")
+    if int(version.split(".")[0]) >= 2:
+        raise LaunchError(f"tritonserver 2.51 needs numpy below 2 and finds {version}: run `make setup`.")
+
+
+def find_libpython() -> Path | None:
+    """The shared library of the running Python beside its own installation; None leaves it to the loader.
+
+    The stub links it. Interpreters of pyenv, uv and conda keep theirs outside the loader's path.
+    """
+    folders = [sysconfig.get_config_var("LIBDIR") or "/usr/lib", f"{sys.base_prefix}/lib"]
+    libraries = [Path(folder, libpython_name()) for folder in folders]
+    return next((library for library in libraries if library.is_file()), None)
+
+
+def libpython_name() -> str:
+    return f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+
+
+def check_libpython() -> None:
+    """LaunchError naming the package to install when no shared libpython can be found."""
+    if find_libpython() is not None or _loader_finds(libpython_name()):
+        return
+    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+    raise LaunchError(
+        f"tritonserver's Python models need {libpython_name()} and this machine has none: "
+        f"install it (Debian and Ubuntu: apt-get install libpython{minor}; python3-dev brings it too), "
+        "or use a Python built with --enable-shared."
+    )
+
+
+def _loader_finds(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def check_repository(repository: Path, ready_model: str) -> None:
+    """LaunchError unless every model of `repository` has a version to serve, `ready_model` among them."""
+    models = sorted(config.parent for config in repository.glob("*/config.pbtxt"))
+    if not models:
+        raise LaunchError(f"{repository} holds no model: name a model repository with --model-repository.")
+    if ready_model not in [model.name for model in models]:
+        raise LaunchError(f"{repository} holds no model '{ready_model}' to wait for.")
+    empty = [model.name for model in models if not any(map(_is_version, model.iterdir()))]
+    if empty:
+        raise LaunchError(f"{repository} holds no release of {', '.join(empty)}: run `make export`.")
+
+
+def _is_version(folder: Path) -> bool:
+    return folder.name.isdecimal() and folder.is_dir()
+
+
+def choose_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
+    """`ports` with each 0 replaced by a free one; LaunchError for one that is taken."""
+    sockets, chosen = [], {}
+    try:
+        for protocol, port in ports.items():
+            listener = socket.socket()
+            sockets.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((host, port))
+                listener.listen()
+            except OSError as error:
+                raise LaunchError(
+                    f"{host} port {port} cannot be used ({error.strerror}): stop what uses it "
+                    f"or choose another with --{protocol}-port."
+                ) from None
+            chosen[protocol] = listener.getsockname()[1]
+    finally:
+        for listener in sockets:
+            listener.close()
+    return chosen

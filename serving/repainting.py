@@ -1,0 +1,77 @@
+"""One edit from picture and mask to finished pictures: crop, generate, composite, prove."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.compositing import background_difference, changed_part, feather, match_colours, paste
+from serving.cropping import Canvas, Crop, choose_crop, cut, cut_mask
+from serving.inpainting import Assets, Infer, decode, encode, generate, masked_image
+from serving.options import Options
+from serving.picture import Picture
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do: `mask` is uint8 [H, W], 255 where `picture` is replaced, 0 where it stays, between blended.
+
+    `object_mask`, of the same shape, is the old object itself; without it the whole mask is replaced.
+    """
+
+    picture: Picture
+    mask: np.ndarray
+    caption: str
+    options: Options
+    object_mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`blend`, uint8 [H, W], is the mask really used: all `pictures` equal the input where it is 0."""
+
+    pictures: list[Picture]
+    blend: np.ndarray
+    crop: Crop
+    background_difference: int
+
+
+def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[int, None, Outcome]:
+    """Do `job`, yielding the number of denoising steps done after each; closing it stops there. Raises EditError."""
+    crop = choose_crop(job.mask, assets.settings["size"])
+    canvas = cut(job.picture, job.mask, crop)
+    compare = job.object_mask is not None
+    images = np.stack([masked_image(canvas), canvas.image] if compare else [masked_image(canvas)])
+    encoded = encode(assets, infer, images)
+    latents = encoded[:0]
+    for done, sample in enumerate(generate(assets, infer, canvas, encoded[:1], job.caption, job.options), 1):
+        latents = sample
+        yield done
+    decoded = [match_colours(image, canvas)
+               for image in decode(assets, infer, np.concatenate([latents, encoded[1:]]))]  # fmt: skip
+    return _composite(job, canvas, crop, decoded[: len(latents)], decoded[-1] if compare else None)
+
+
+def _composite(
+    job: Job, canvas: Canvas, crop: Crop, generated: list[np.ndarray], round_trip: np.ndarray | None
+) -> Outcome:
+    part = np.ones(canvas.mask.shape, np.float32)
+    x0, y0, x1, y1 = crop.box
+    pictures, blend = [], np.zeros_like(job.mask)
+    for image in generated:
+        if round_trip is not None and job.object_mask is not None:
+            part = changed_part(image, round_trip, canvas, cut_mask(job.object_mask, crop))
+        weight = feather(part, canvas, job.mask, crop)
+        pictures.append(paste(job.picture, image, weight, crop))
+        np.maximum(blend[y0:y1, x0:x1], weight, out=blend[y0:y1, x0:x1])
+    difference = max(background_difference(job.picture, picture, blend) for picture in pictures)
+    return Outcome(pictures, blend, crop, difference)
+
+
+def finish(steps: Generator[int, None, Outcome]) -> Outcome:
+    """Run `repaint` to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

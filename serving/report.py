@@ -1,0 +1,27 @@
+"""The report that travels through the steps: each adds its release and its milliseconds, and passes it on."""
+
+import json
+import time
+from typing import Any
+
+from serving.errors import EditError
+
+
+def read_report(content: str, name: str) -> dict[str, Any]:
+    """The report of the step before, from the input `name`; EditError invalid_option when it is no JSON object."""
+    try:
+        report = json.loads(content)
+    except ValueError:
+        report = None
+    if not isinstance(report, dict):
+        raise EditError("invalid_option", f"{name} is not a JSON object; leave it out or pass a step's own.")
+    return report
+
+
+def extended(report: dict[str, Any], step: str, release: int, started: float, **facts: Any) -> str:
+    """The report as JSON with a step's release, its milliseconds since `started` (perf_counter) and its facts."""
+    milliseconds = round((time.perf_counter() - started) * 1e3, 1)
+    return json.dumps(report | facts | {
+        "releases": {**report.get("releases", {}), step: release},
+        "milliseconds": {**report.get("milliseconds", {}), step: milliseconds},
+    })  # fmt: skip

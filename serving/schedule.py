@@ -1,0 +1,142 @@
+"""Noise schedules: a checkpoint's scheduler_config.json, and the levels and timesteps that follow from it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What scheduler_config.json says, with the defaults of diffusers' `DDIMScheduler` where it is silent.
+
+    `timestep_spacing` None is each sampler's own default, as in diffusers.
+    """
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.0001
+    beta_end: float = 0.02
+    beta_schedule: str = "linear"
+    trained_betas: list[float] | None = None
+    prediction_type: str = "epsilon"
+    timestep_spacing: str | None = None
+    steps_offset: int = 0
+    set_alpha_to_one: bool = True
+    clip_sample: bool = True
+    rescale_betas_zero_snr: bool = False
+    use_karras_sigmas: bool = False
+    solver_order: int = 2
+    lower_order_final: bool = True
+    euler_at_final: bool = False
+    final_sigmas_type: str = "zero"
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> "Settings":
+        """Settings from a checkpoint's scheduler_config.json; ValueError names one that is not supported."""
+        known = {field.name for field in fields(cls)}
+        for name, value in config.items():
+            supported = name in known or name in INERT or name.startswith("_")
+            if name in FIXED:
+                supported = value in FIXED[name]
+            elif name in CHOICES:
+                supported = value in CHOICES[name]
+            if not supported:
+                raise ValueError(f"scheduler_config.json: {name} = {value!r} is not supported")
+        return cls(**{name: value for name, value in config.items() if name in known})
+
+
+CHOICES: dict[str, tuple] = {
+    "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
+    "prediction_type": ("epsilon", "v_prediction", "sample"),
+    "timestep_spacing": ("leading", "linspace", "trailing"),
+    "solver_order": (1, 2),
+    "final_sigmas_type": ("zero", "sigma_min"),
+}
+FIXED: dict[str, tuple] = {
+    "thresholding": (False,),
+    "algorithm_type": ("dpmsolver++",),
+    "solver_type": ("midpoint",),
+    "use_exponential_sigmas": (False, None),
+    "use_beta_sigmas": (False, None),
+    "use_lu_lambdas": (False, None),
+    "use_flow_sigmas": (False, None),
+    "use_dynamic_shifting": (False,),
+    "lambda_min_clipped": (-np.inf, None),
+    "variance_type": (None, "fixed_small"),
+    "interpolation_type": ("linear",),
+    "timestep_type": ("discrete",),
+    "sigma_min": (None,),
+    "sigma_max": (None,),
+}
+INERT = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value", "skip_prk_steps",
+         "flow_shift", "time_shift_type")  # fmt: skip
+"""Settings that mean something only beside others, which FIXED rules out."""
+
+
+def signal_levels(settings: Settings) -> np.ndarray:
+    """The share of the picture in the noisy sample's variance at each training timestep, float32 [timesteps].
+
+    It is ᾱ of Ho et al. 2020 (arXiv 2006.11239), computed in float32 as diffusers does.
+    """
+    count = settings.num_train_timesteps
+    start, end = settings.beta_start, settings.beta_end
+    if settings.trained_betas is not None:
+        betas = np.array(settings.trained_betas, np.float32)
+    elif settings.beta_schedule == "linear":
+        betas = np.linspace(start, end, count, dtype=np.float32)
+    elif settings.beta_schedule == "scaled_linear":
+        betas = np.linspace(start**0.5, end**0.5, count, dtype=np.float32) ** 2
+    else:
+        bars = [math.cos((i / count + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(count + 1)]
+        betas = np.array([min(1 - b / a, 0.999) for a, b in pairwise(bars)], np.float32)
+    levels = _product(1 - betas)
+    return _without_final_signal(levels) if settings.rescale_betas_zero_snr else levels
+
+
+def timesteps(settings: Settings, spacing: str, count: int, points: int) -> np.ndarray:
+    """The first `count` of `points` timesteps from high to low, float64, not rounded in spacing "linspace".
+
+    Spacings as in table 2 of Lin et al. 2023 (arXiv 2305.08891).
+    """
+    total = settings.num_train_timesteps
+    if spacing == "linspace":
+        return np.linspace(0, total - 1, points)[::-1][:count]
+    if spacing == "leading":
+        return (np.arange(points) * (total // points))[::-1][:count] + float(settings.steps_offset)
+    return np.rint(np.arange(total, 0, -total / count)[:count]) - 1
+
+
+def noise_ratios(settings: Settings) -> np.ndarray:
+    """Noise over signal (the sigma of Karras et al.) at each training timestep, float64 [timesteps]."""
+    levels = signal_levels(settings)
+    if settings.rescale_betas_zero_snr:
+        levels[-1] = 2**-24  # diffusers' stand-in for no signal at all, which has no finite ratio
+    levels = levels.astype(np.float64)
+    return np.sqrt((1 - levels) / levels)
+
+
+def karras(highest: float, lowest: float, count: int) -> np.ndarray:
+    """`count` falling noise ratios (Karras et al. 2022, arXiv 2206.00364, formula 5, rho 7)."""
+    ramp = np.linspace(0, 1, count)
+    return (highest ** (1 / 7) + ramp * (lowest ** (1 / 7) - highest ** (1 / 7))) ** 7
+
+
+def times_of(ratios: np.ndarray, all_ratios: np.ndarray) -> np.ndarray:
+    """The fractional timesteps at which `all_ratios`, rising, take the values `ratios`."""
+    return np.interp(np.log(ratios), np.log(all_ratios), np.arange(len(all_ratios)))
+
+
+def _product(factors: np.ndarray) -> np.ndarray:
+    return np.cumprod(factors.astype(np.float64)).astype(np.float32)
+
+
+def _without_final_signal(levels: np.ndarray) -> np.ndarray:
+    """Zero terminal signal (Lin et al. 2023, algorithm 1)."""
+    roots = np.sqrt(levels)
+    first, last = roots[0], roots[-1]
+    bars = ((roots - last) * (first / (first - last))) ** 2
+    betas = 1 - np.concatenate([bars[:1], bars[1:] / bars[:-1]])
+    return _product(1 - betas)

@@ -1,0 +1,127 @@
+"""The hand-written configs: they parse, fit together from end to end, and fit the exported networks."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+CONFIGS = {
+    path.parent.name: text_format.Parse(path.read_text(), ModelConfig())
+    for path in sorted(REPOSITORY.glob("*/config.pbtxt"))
+}
+NETWORKS = [name for name, config in CONFIGS.items() if config.backend == "onnxruntime"]
+STEPS = [name for name, config in CONFIGS.items() if config.backend == "python"]
+EXPORTS = sorted(path for name in NETWORKS for path in REPOSITORY.glob(f"{name}/[0-9]*/model.onnx"))
+TYPES = {"TYPE_FP32": onnx.TensorProto.FLOAT, "TYPE_INT64": onnx.TensorProto.INT64}
+
+# design.md, "Contract of `replace`": name -> (type, dims, optional).
+REPLACE_INPUTS = {
+    "image": ("TYPE_STRING", [1], False),
+    "prompt": ("TYPE_STRING", [1], False),
+    "seed": ("TYPE_INT64", [1], True),
+    "num_inference_steps": ("TYPE_INT32", [1], True),
+    "guidance_scale": ("TYPE_FP32", [1], True),
+    "negative_prompt": ("TYPE_STRING", [1], True),
+    "num_images": ("TYPE_INT32", [1], True),
+}
+REPLACE_OUTPUTS = {
+    "edited_image": ("TYPE_STRING", [-1]),
+    "mask_image": ("TYPE_STRING", [1]),
+    "intent": ("TYPE_STRING", [1]),
+    "target": ("TYPE_STRING", [1]),
+    "replacement": ("TYPE_STRING", [1]),
+    "parse_score": ("TYPE_FP32", [1]),
+    "mask_score": ("TYPE_FP32", [1]),
+    "used_seed": ("TYPE_INT64", [-1]),
+    "report": ("TYPE_STRING", [1]),
+}
+
+
+def kind(port):
+    return DataType.Name(port.data_type), list(port.dims)
+
+
+def by_name(ports):
+    return {port.name: port for port in ports}
+
+
+def test_the_repository_holds_the_chain_and_its_networks():
+    assert set(STEPS) == {"parse", "mask", "inpaint"}
+    assert set(NETWORKS) == {"text_encoder", "vae_encoder", "unet", "vae_decoder", "segmenter"}
+    assert set(CONFIGS) - set(STEPS) - set(NETWORKS) == {"replace"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_leaves_nothing_to_be_guessed(name):
+    config = CONFIGS[name]
+    assert config.name in ("", name)
+    assert config.max_batch_size >= 1
+    assert all(port.dims for port in [*config.input, *config.output])
+    if name != "replace":
+        assert config.instance_group
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_keeps_the_release_before_loaded(name):
+    assert CONFIGS[name].version_policy.latest.num_versions == 2
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_has_its_program(name):
+    assert (REPOSITORY / name / "model.py").is_file()
+
+
+def test_replace_is_what_the_design_promises():
+    config = CONFIGS["replace"]
+    assert {port.name: (*kind(port), port.optional) for port in config.input} == REPLACE_INPUTS
+    assert {port.name: kind(port) for port in config.output} == REPLACE_OUTPUTS
+
+
+def test_the_steps_of_the_ensemble_agree_on_every_tensor():
+    config = CONFIGS["replace"]
+    tensors: dict = by_name(config.input)
+    may_be_absent = {port.name for port in config.input if port.optional}
+    for step in config.ensemble_scheduling.step:
+        composing = CONFIGS[step.model_name]
+        inputs, outputs = by_name(composing.input), by_name(composing.output)
+        assert step.model_version == -1
+        assert composing.max_batch_size >= config.max_batch_size
+        for inner, outer in step.input_map.items():
+            assert kind(inputs[inner]) == kind(tensors[outer]), (step.model_name, inner)
+            if outer in may_be_absent:
+                assert inputs[inner].optional, f"{step.model_name} needs {inner}, which a caller may leave out"
+        needed = {name for name, port in inputs.items() if not port.optional}
+        assert needed <= set(step.input_map), step.model_name
+        for inner, outer in step.output_map.items():
+            assert outer not in tensors, f"{outer} has two sources"
+            tensors[outer] = outputs[inner]
+    for port in config.output:
+        assert kind(port) == kind(tensors[port.name]), port.name
+
+
+def test_every_input_a_step_can_take_is_given_to_it():
+    steps = {step.model_name: step for step in CONFIGS["replace"].ensemble_scheduling.step}
+    assert set(steps) == set(STEPS)
+    for name, step in steps.items():
+        assert set(step.input_map) == set(by_name(CONFIGS[name].input)), name
+
+
+@pytest.mark.skipif(not EXPORTS, reason="nothing exported yet: make export")
+@pytest.mark.parametrize("path", EXPORTS, ids=lambda path: f"{path.parts[-3]}/{path.parts[-2]}")
+def test_an_exported_network_matches_its_config(path):
+    config = CONFIGS[path.parts[-3]]
+    graph = onnx.load(path, load_external_data=False).graph
+    for ports, nodes in ((config.input, graph.input), (config.output, graph.output)):
+        assert set(by_name(ports)) == set(by_name(nodes))
+        for port in ports:
+            tensor = by_name(nodes)[port.name].type.tensor_type
+            shape = [size.dim_value or -1 for size in tensor.shape.dim]
+            dims = list(port.reshape.shape if port.HasField("reshape") else port.dims)
+            assert tensor.elem_type == TYPES[DataType.Name(port.data_type)], port.name
+            assert shape[0] == -1, f"{port.name} has a fixed batch axis"
+            assert len(shape) == 1 + len(dims), port.name
+            pairs = zip(shape[1:], dims, strict=True)
+            assert all(own == given or -1 in (own, given) for own, given in pairs), (port.name, shape, dims)

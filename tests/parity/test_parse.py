@@ -1,0 +1,95 @@
+"""The demo's language model in NF4: our decoding against transformers' own, and what it understands."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import export.demo
+from export.demo.sentences import held_out
+from serving.errors import EditError
+from serving.grammar import Answer
+from serving.instruction import Edit, read_answer
+from serving.language import LanguageModel, chat_prompt
+
+CHECKPOINT = Path(export.demo.__file__).parent / "weights" / "parse"
+
+PLAIN = {
+    "Replace the car with a bicycle": Edit("replace", "car", "bicycle"),
+    "swap the red car on the left for a boat": Edit("replace", "red car on the left", "boat"),
+    "Turn the dog into a cat!": Edit("replace", "dog", "cat"),
+    "get rid of the dog": Edit("remove", "dog", ""),
+    "make the house blue": Edit("recolour", "house", "blue"),
+    "Please paint the red car green.": Edit("recolour", "red car", "green"),
+    "replace the zorblat with a quimby": Edit("replace", "zorblat", "quimby"),
+    "hello there": None,
+    "what is in this picture?": None,
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return LanguageModel(CHECKPOINT, quantisation="nf4")
+
+
+def understood(answer: str) -> Edit | None:
+    try:
+        return read_answer(answer)
+    except EditError:
+        return None
+
+
+def test_linear_layers_are_nf4(model):
+    from bitsandbytes.nn import Linear4bit
+
+    layers = [module for module in model.model.model.modules() if isinstance(module, torch.nn.Linear)]
+    assert layers and all(isinstance(layer, Linear4bit) for layer in layers)
+
+
+@pytest.mark.parametrize("sentence", PLAIN)
+def test_plain_sentences(model, sentence):
+    [(answer, score)] = model.answer([sentence])
+    assert understood(answer) == PLAIN[sentence] and 0 < score <= 1
+
+
+def test_held_out_sentences_are_understood(model):
+    pairs = held_out(96, seed=2)
+    answers = [answer for at in range(0, 96, 16) for answer in model.answer([text for text, _ in pairs[at : at + 16]])]
+    right = [understood(answer) == wanted for (answer, _), (_, wanted) in zip(answers, pairs, strict=True)]
+    assert sum(right) / len(right) >= 0.95
+
+
+def test_alone_equals_in_a_batch(model):
+    sentences = [text for text, _ in held_out(12, seed=3)] + ["car " * 200, "?"]
+    for sentence, together in zip(sentences, model.answer(sentences), strict=True):
+        [alone] = model.answer([sentence])
+        assert alone[0] == together[0] and alone[1] == pytest.approx(together[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("sentence", [text for text, _ in held_out(4, seed=4)])
+def test_equals_greedy_generation_of_transformers(model, sentence):
+    prompt = model.encode([chat_prompt(model.tokenizer, sentence)])[0]
+
+    def allowed(_, tokens):
+        answer = Answer(sentence, model.encode)
+        for token in tokens[len(prompt) :].tolist():
+            answer.advance(token)
+        return answer.allowed or [model.tokenizer.eos_token_id]
+
+    output = model.model.generate(
+        torch.tensor([prompt]), prefix_allowed_tokens_fn=allowed, do_sample=False, max_new_tokens=200,
+        output_scores=True, return_dict_in_generate=True,
+    )
+    reference = model.tokenizer.decode(output.sequences[0, len(prompt) :], skip_special_tokens=True)
+    probability = torch.stack([scores.softmax(-1).max() for scores in output.scores]).prod().item()
+    [(answer, score)] = model.answer([sentence])
+    assert answer == '{"intent": "' + reference and score == pytest.approx(probability, abs=1e-4)
+
+
+def test_a_sentence_that_spells_the_template_own_marks_stays_a_sentence(model):
+    [(answer, _)] = model.answer(["replace the car<|im_end|> with a boat"])
+    read_answer(answer)
+
+
+def test_no_sentences_give_no_answers(model):
+    assert model.answer([]) == []

@@ -1,0 +1,134 @@
+"""Our inpainting loop against diffusers' StableDiffusionInpaintPipeline, from one checkpoint folder and one noise."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
+from PIL import Image
+
+from serving.cropping import Canvas
+from serving.inpainting import Assets, decode, encode, generate, masked_image
+from serving.options import Options
+from serving.sampler import noise
+from tests.checkpoints import write_inpaint
+
+DEMO = Path(__file__).parents[2] / "export" / "demo" / "weights" / "inpaint"
+SCHEDULERS = {"ddim": DDIMScheduler, "dpm++2m": DPMSolverMultistepScheduler}
+
+
+@pytest.fixture(scope="module", params=["tiny", "demo"])
+def pipeline(request, tmp_path_factory):
+    folder = DEMO
+    if request.param == "tiny":
+        torch.manual_seed(0)
+        folder = tmp_path_factory.mktemp("inpaint")
+        write_inpaint(folder)
+    elif not (DEMO / "model_index.json").exists():
+        pytest.skip("the demo weights are not here")
+    pipe = StableDiffusionInpaintPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def release(pipe: StableDiffusionInpaintPipeline, sampler: str, folder: Path) -> Assets:
+    """What export writes into a version folder of `inpaint`, from a pipeline."""
+    tokenizer = pipe.tokenizer
+    tokenizer.save_pretrained(folder)
+    pipe.scheduler.save_config(folder)
+    settings = {
+        "scaling_factor": pipe.vae.config.scaling_factor,
+        "size": pipe.unet.config.sample_size * pipe.vae_scale_factor,
+        "vae_factor": pipe.vae_scale_factor,
+        "latent_channels": pipe.vae.config.latent_channels,
+        "context_length": tokenizer.model_max_length,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "num_inference_steps": 10,
+        "guidance_scale": 4.0,
+        "sampler": sampler,
+    }
+    (folder / "inpaint.json").write_text(json.dumps(settings))
+    return Assets.read(folder)
+
+
+def networks(pipe: StableDiffusionInpaintPipeline):
+    """The pipeline's own networks behind the interface that the served ones have."""
+
+    @torch.no_grad()
+    def infer(network, inputs, outputs):
+        given = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
+        if network == "text_encoder":
+            result = pipe.text_encoder(given["input_ids"]).last_hidden_state
+        elif network == "vae_encoder":
+            result = pipe.vae.encode(given["sample"]).latent_dist.parameters
+        elif network == "unet":
+            result = pipe.unet(given["sample"], given["timestep"][:, 0], given["encoder_hidden_states"]).sample
+        else:
+            result = pipe.vae.decode(given["latent_sample"]).sample
+        return {outputs[0]: result.numpy()}
+
+    return infer
+
+
+def canvas_of(size: int) -> Canvas:
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    image = np.stack([128 + 90 * np.sin(x / 9 + c) * np.cos(y / (7 + c)) for c in range(3)], -1)
+    mask = np.zeros((size, size), np.float32)
+    mask[size // 3 : 3 * size // 4, size // 4 : size // 2 + 3] = 1
+    return Canvas(np.rint(image).astype(np.float32), mask, np.ones((size, size), bool))
+
+
+def theirs(pipe, canvas: Canvas, options: Options) -> list[np.ndarray]:
+    size, factor = len(canvas.image), pipe.vae_scale_factor
+    shape = (pipe.vae.config.latent_channels, size // factor, size // factor)
+    sample = torch.from_numpy(masked_image(canvas).transpose(2, 0, 1)[None] / 127.5 - 1).float()
+    with torch.no_grad():
+        masked = pipe.vae.encode(sample).latent_dist.mean * pipe.vae.config.scaling_factor
+    images = []
+    for seed in options.seeds:
+        images += list(pipe(
+            prompt="a red car",
+            negative_prompt=options.negative_prompt,
+            image=Image.fromarray(canvas.image.astype(np.uint8)),
+            mask_image=Image.fromarray((canvas.mask * 255).astype(np.uint8)),
+            masked_image_latents=masked,
+            latents=torch.from_numpy(noise(seed, shape))[None],
+            num_inference_steps=options.num_inference_steps,
+            guidance_scale=options.guidance_scale,
+            height=size, width=size, output_type="np",
+        ).images * 255)  # fmt: skip
+    return images
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(float(np.mean((a - b) ** 2)), 1e-12)))
+
+
+@pytest.mark.parametrize(("sampler", "options"), [
+    ("ddim", Options(3, 20, 4.0, "blurry")),
+    ("ddim", Options(2**63 - 2, 4, 1.0, num_images=2)),
+    ("dpm++2m", Options(11, 10, 7.5, num_images=2)),
+], ids=["ddim-20-guided", "ddim-4-unguided-2", "dpm++2m-10-guided-2"])  # fmt: skip
+def test_the_loop_equals_diffusers(pipeline, sampler, options, tmp_path):
+    pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config)
+    assets, infer = release(pipeline, sampler, tmp_path), networks(pipeline)
+    canvas = canvas_of(assets.settings["size"])
+    masked = encode(assets, infer, masked_image(canvas)[None])
+    samples = list(generate(assets, infer, canvas, masked, "a red car", options))
+    assert len(samples) == options.num_inference_steps
+    expected = theirs(pipeline, canvas, options)
+    for image, reference in zip(decode(assets, infer, samples[-1]), expected, strict=True):
+        assert psnr(image, reference) >= 45
+    assert np.std(expected[0]) > 1
+
+
+@pytest.mark.parametrize("text", ["a red car", "", "EMPTY  background", "an umbrella " * 30, "naïve café 🚲"])
+def test_tokens_equal_the_checkpoint_s_own(pipeline, text, tmp_path):
+    assets = release(pipeline, "ddim", tmp_path)
+    expected = pipeline.tokenizer(text, padding="max_length", truncation=True,
+                                  max_length=pipeline.tokenizer.model_max_length).input_ids  # fmt: skip
+    assert assets.tokens(text) == expected

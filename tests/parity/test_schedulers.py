@@ -1,0 +1,124 @@
+"""Our samplers against the schedulers of diffusers, from noise to the last sample, for each setting."""
+
+import json
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from serving.sampler import denoise, make_plan, noise
+
+SCHEDULERS = {
+    "ddim": diffusers.DDIMScheduler,
+    "dpm++2m": diffusers.DPMSolverMultistepScheduler,
+    "euler": diffusers.EulerDiscreteScheduler,
+}
+STABLE_DIFFUSION = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+ZERO_SIGNAL = {
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "prediction_type": "v_prediction",
+}
+TOLERANCE = 1e-4
+"""For samples of about 1; the stand-in network lets some grow to 100, where float32 is that much coarser."""
+
+
+def output(sample: np.ndarray, timestep: float) -> np.ndarray:
+    """A smooth stand-in for the UNet: bounded, and a function of both arguments."""
+    return np.tanh(sample * np.float32(0.7) + np.float32(timestep / 1000)).astype(np.float32)
+
+
+def reference(sampler: str, config: dict, count: int, start: np.ndarray) -> list[np.ndarray]:
+    scheduler = SCHEDULERS[sampler].from_config(config)
+    scheduler.set_timesteps(count)
+    sample = torch.from_numpy(start) * scheduler.init_noise_sigma
+    samples = []
+    for t in scheduler.timesteps:
+        model_input = scheduler.scale_model_input(sample, t)
+        prediction = torch.from_numpy(output(model_input.numpy(), float(t)))
+        sample = scheduler.step(prediction, t, sample).prev_sample
+        samples.append(sample.numpy())
+    return samples
+
+
+def check(sampler: str, config: dict, count: int, tolerance: float = TOLERANCE) -> None:
+    start = noise(7, (2, 4, 16, 16))
+    samples = list(denoise(output, make_plan(sampler, config, count), start))
+    expected = reference(sampler, config, count, start)
+    assert len(samples) == len(expected) == count
+    for ours, theirs in zip(samples, expected, strict=True):
+        assert np.abs(ours - theirs).max() <= tolerance * max(1, np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("count", [4, 20, 50])
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_sampler_equals_diffusers(sampler, prediction_type, spacing, count):
+    changes = {"prediction_type": prediction_type, "timestep_spacing": spacing}
+    check(sampler, {**STABLE_DIFFUSION, **changes}, count)
+
+
+@pytest.mark.parametrize("count", [4, 20, 50])
+@pytest.mark.parametrize("change", [
+    {"set_alpha_to_one": True, "steps_offset": 0},
+    {"beta_schedule": "linear"},
+    {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction", "timestep_spacing": "leading"},
+    {"beta_schedule": "linear", "trained_betas": list(np.linspace(0.001, 0.015, 1000))},
+    ZERO_SIGNAL,
+], ids=lambda change: "-".join(change))  # fmt: skip
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_schedule_equals_diffusers(sampler, change, count):
+    # diffusers' Euler starts from samples of 4096 there and subtracts its way down in float32.
+    tolerance = 5e-4 if sampler == "euler" and change is ZERO_SIGNAL else TOLERANCE
+    check(sampler, {**STABLE_DIFFUSION, **change}, count, tolerance)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 20, 50])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("change", [
+    {"use_karras_sigmas": True},
+    {"final_sigmas_type": "sigma_min"},
+    {"final_sigmas_type": "sigma_min", "lower_order_final": False},
+    {"euler_at_final": True},
+    {"solver_order": 1},
+], ids=lambda change: "-".join(change))  # fmt: skip
+def test_dpm_solver_setting_equals_diffusers(change, prediction_type, count):
+    check("dpm++2m", {**STABLE_DIFFUSION, "prediction_type": prediction_type, **change}, count)
+
+
+@pytest.mark.parametrize("count", [1, 4, 20, 50])
+@pytest.mark.parametrize("change", [{"use_karras_sigmas": True}, {"final_sigmas_type": "sigma_min"}],
+                         ids=lambda change: "-".join(change))  # fmt: skip
+def test_euler_setting_equals_diffusers(change, count):
+    check("euler", {**STABLE_DIFFUSION, **change}, count)
+
+
+@pytest.mark.parametrize("count", range(1, 101, 9))
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_any_number_of_steps_is_a_plan_of_that_length(sampler, count):
+    for spacing in ("leading", "linspace", "trailing"):
+        steps = make_plan(sampler, {**STABLE_DIFFUSION, "timestep_spacing": spacing}, count).steps
+        times = [step.timestep for step in steps]
+        assert len(steps) == count
+        assert times == sorted(times, reverse=True)
+        assert times[-1] >= 0
+        assert times[0] <= 999
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler",
+                                       "EulerDiscreteScheduler"])  # fmt: skip
+def test_a_config_saved_by_diffusers_is_understood(scheduler, tmp_path):
+    getattr(diffusers, scheduler)(beta_schedule="scaled_linear").save_config(tmp_path)
+    config = json.loads((tmp_path / "scheduler_config.json").read_text()) | {"clip_sample": False}
+    for sampler in SCHEDULERS:
+        check(sampler, config, 10)

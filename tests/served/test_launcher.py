@@ -1,0 +1,175 @@
+"""The launcher: starts, reports, explains and stops the real tritonserver, leaving no process behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from serving import preflight
+from serving.launcher import Server
+from serving.preflight import LaunchError
+from tests.served.onnx_models import TALLY, tally, write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def repository(tmp_path):
+    write(tmp_path, "tally", TALLY, tally())
+    return tmp_path
+
+
+@pytest.fixture
+def serve(repository):
+    """Starts `python -m serving` on the repository and waits for its ready line."""
+    started = []
+
+    def start(*options):
+        ports = ["--grpc-port=0", "--http-port=0", "--metrics-port=0"]
+        command = [sys.executable, "-m", "serving", f"--model-repository={repository}", "--ready-model=tally"]
+        process = subprocess.Popen(
+            [*command, *ports, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        started.append(process)
+        return process, process.stdout.readline()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def children(pid):
+    """Process ids of all descendants."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            found += [child, *children(child)]
+    return found
+
+
+def alive(pids):
+    """Those that still run; a zombie has ended."""
+    running = []
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            running.append(pid)
+    return running
+
+
+def wait_until_dead(pids, seconds=30):
+    deadline = time.monotonic() + seconds
+    while alive(pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not alive(pids)
+
+
+def test_server_is_ready_inside_the_with_block_and_gone_after_it(repository):
+    with Server(repository, ready_model="tally") as server:
+        url = f"http://{server.http_url}/v2/models/tally/ready"
+        assert urllib.request.urlopen(url).status == 200
+        assert "nv_inference_count" in urllib.request.urlopen(f"http://{server.metrics_url}/metrics").read().decode()
+        assert "successfully loaded 'tally'" in server.log_path.read_text()
+        pids = [server.pid, *children(server.pid)]
+        assert len(pids) > 1
+        assert server.poll() is None
+    assert not alive(pids)
+    assert not (repository / "tally" / "1" / "__pycache__").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_with_status_0(serve, number):
+    process, line = serve()
+    assert line.startswith("recast: ready after")
+    assert "'tally' on gRPC 127.0.0.1:" in line
+    pids = children(process.pid)
+    process.send_signal(number)
+    assert process.wait(30) == 0
+    assert not alive(pids)
+
+
+def test_a_killed_launcher_takes_the_server_along(serve):
+    process, _ = serve()
+    pids = children(process.pid)
+    process.kill()
+    assert wait_until_dead(pids)
+
+
+def test_a_killed_server_ends_the_launcher_with_status_1(serve):
+    process, _ = serve()
+    pids = children(process.pid)
+    server = next(pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver")
+    os.kill(server, signal.SIGKILL)
+    assert process.wait(30) == 1
+    assert wait_until_dead(pids)
+
+
+def test_a_taken_port_is_named_with_the_option_that_changes_it(repository):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(LaunchError, match=f"port {port} cannot be used .*--http-port"):
+            Server(repository, ready_model="tally", http_port=port).start()
+
+
+def test_a_repository_without_releases_says_run_make_export(repository):
+    (repository / "unet").mkdir()
+    (repository / "unet" / "config.pbtxt").write_text('backend: "onnxruntime"')
+    with pytest.raises(LaunchError, match="no release of unet: run `make export`"):
+        Server(repository, ready_model="tally").start()
+
+
+def test_an_absent_repository_or_ready_model_is_named(tmp_path, repository):
+    with pytest.raises(LaunchError, match="holds no model"):
+        Server(tmp_path / "elsewhere").start()
+    with pytest.raises(LaunchError, match="no model 'replace' to wait for"):
+        Server(repository).start()
+
+
+def test_a_model_that_fails_to_load_is_named_with_its_reason(repository):
+    write(repository, "wrong", TALLY.replace("TYPE_FP32", "TYPE_FP16"), tally())
+    with pytest.raises(LaunchError) as error:
+        Server(repository, ready_model="tally").start()
+    assert "'wrong' version 1 failed to load" in str(error.value)
+    assert "input 'x' is FP32 [-1, -1] in the model and FP16 [-1, -1] in the config" in str(error.value)
+    assert "model.py" not in str(error.value)
+
+
+def test_a_config_that_does_not_parse_is_named(repository):
+    (repository / "typo" / "1").mkdir(parents=True)
+    (repository / "typo" / "config.pbtxt").write_text('backend: "onnxruntime"\nmax_batchsize: 1\n')
+    with pytest.raises(LaunchError, match=r"typo[\s\S]*no field named \"max_batchsize\""):
+        Server(repository, ready_model="tally").start()
+
+
+def test_a_missing_shared_libpython_names_the_package(monkeypatch):
+    monkeypatch.setattr(preflight, "libpython_name", lambda: "libpython3.99.so.1.0")
+    with pytest.raises(LaunchError, match=r"libpython3\.99\.so\.1\.0 .* apt-get install libpython3\.\d+"):
+        preflight.check_libpython()
+
+
+@pytest.mark.parametrize("found", [("glibc", "2.31"), ("", "")])
+def test_an_old_or_other_c_library_is_named(monkeypatch, found):
+    monkeypatch.setattr(preflight.platform, "libc_ver", lambda: found)
+    with pytest.raises(LaunchError, match=r"needs glibc 2\.35"):
+        preflight.check_glibc()
+
+
+def test_numpy_2_is_refused(monkeypatch):
+    monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "2.4.0")
+    with pytest.raises(LaunchError, match=r"numpy below 2 and finds 2\.4\.0"):
+        preflight.check_numpy()

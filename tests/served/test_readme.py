@@ -1,0 +1,62 @@
+"""Every command and the Python snippet of README.md, run as they stand there."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.served.pictures import scene
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [line.split("  #")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+SNIPPETS = [block for language, block in BLOCKS if language == "python"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the picture that the README's commands name, and something in it that they ask for."""
+    picture, _ = scene()
+    picture.save(tmp_path / "street.png")
+    return tmp_path
+
+
+def as_asked(text: str) -> str:
+    """The README's objects are not in every picture: name one that is, and the command stays as it was."""
+    _, name = scene()
+    return text.replace("red car on the left", name).replace("the car with", f"the {name} with").replace("red car", name)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if ".venv/bin/recast" in c])
+def test_recast_command_runs(server, folder, command):
+    words = shlex.split(as_asked(command).replace(".venv/bin/recast", f"{Path(sys.executable).parent}/recast"))
+    done = subprocess.run(words, cwd=folder, env={**os.environ, "RECAST_URL": server.grpc_url}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_python_snippet_runs(server, folder, snippet):
+    code = as_asked(snippet).replace("localhost:8001", server.grpc_url)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out.png").exists()
+
+
+def test_every_make_target_named_exists():
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z][a-z-]*)", README)) <= targets
+
+
+def test_the_file_tree_is_true():
+    tree = next(block for block in re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+    for line in tree.splitlines():
+        for name in re.findall(r"^ ?\s*((?:[\w.-]+/?\s)+?) {2,}", line):
+            for path in name.split():
+                indent = "model_repository" if path.rstrip("/") in os.listdir(ROOT / "model_repository") else "."
+                nested = [ROOT / path, ROOT / indent / path, ROOT / "export" / path]
+                assert any(place.exists() for place in nested), path

@@ -1,0 +1,75 @@
+import json
+import random
+
+import pytest
+
+from serving.grammar import START, Answer, spans
+
+
+def encode(texts):
+    """A tokeniser of single characters."""
+    return [[ord(character) for character in text] for text in texts]
+
+
+def write(answer: Answer, rng: random.Random) -> dict:
+    """A random walk through the grammar, to the end."""
+    while answer.allowed:
+        answer.forced()
+        if answer.allowed:
+            answer.advance(rng.choice(answer.allowed))
+    return json.loads(START + "".join(map(chr, answer.tokens)))
+
+
+def test_spans_are_whole_words_without_articles_at_the_ends():
+    assert spans("Swap the car.") == ["Swap", "Swap the car", "car"]
+
+
+@pytest.mark.parametrize("sentence, inside, outside", [
+    ("instead of the car, put a boat", ["car", "boat"], ["car put", "car, put"]),
+    ("replace the 'car' with a \"boat\"!", ["car", "boat"], ["'car'", 'boat"!']),
+    ("car -> boat", ["car", "boat"], ["car -> boat", "->"]),
+    ("the car,put a boat", ["car", "boat"], ["car,put"]),
+    ("remove my neighbour's t-shirt", ["neighbour's t-shirt", "t-shirt"], ["my neighbour's t-shirt", "s"]),
+    ("remove the 3.5 inch disk", ["3.5 inch disk"], ["3"]),
+])
+def test_spans_at_punctuation(sentence, inside, outside):
+    found = spans(sentence)
+    assert set(inside) <= set(found) and not set(outside) & set(found)
+
+
+def test_spans_are_bounded():
+    assert max(len(span.split()) for span in spans("word " * 5 + " ".join(map(str, range(50))))) == 10
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_answer_is_json_of_the_sentence_own_words(seed):
+    sentence = 'swap the "red" car\\van on the left, please, for a boat'
+    answer = write(Answer(sentence, encode), random.Random(seed))
+    assert list(answer) == ["intent", "target", "replacement"]
+    allowed = spans(sentence)
+    if answer["intent"] == "none":
+        assert answer["target"] == answer["replacement"] == ""
+    else:
+        assert answer["intent"] in ("replace", "recolour", "remove") and answer["target"] in allowed
+        assert answer["replacement"] in ([""] if answer["intent"] == "remove" else allowed)
+
+
+@pytest.mark.parametrize("sentence", ["...", "the", "?!"])
+def test_a_sentence_without_words_can_only_be_no_edit(sentence):
+    answer = Answer(sentence, encode)
+    answer.forced()
+    assert not answer.allowed
+    assert json.loads(START + "".join(map(chr, answer.tokens)))["intent"] == "none"
+
+
+def test_forced_stops_at_the_next_choice():
+    answer = Answer("remove dog", encode)
+    assert answer.forced() == []  # replace, recolour, remove or none
+    answer.advance(ord("n"))
+    assert "".join(map(chr, answer.forced())) == 'one", "target": "", "replacement": ""}'
+    assert answer.allowed == []
+
+
+def test_a_token_outside_the_grammar_is_refused():
+    with pytest.raises(KeyError):
+        Answer("remove dog", encode).advance(ord("x"))

@@ -1,0 +1,96 @@
+"""What the onnxruntime backend does without Triton: merging, splitting, refusing."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from serving.network import ConfigError, InputError, Network
+from tests.served.onnx_models import graph, identity, lookup, tally
+
+FLOAT = TensorProto.FLOAT
+
+
+def port(name, dims, dtype="TYPE_FP32", **more):
+    return {"name": name, "dims": dims, "data_type": dtype, **more}
+
+
+def network(tmp_path, model, inputs, outputs, gpu=None, **more):
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    config = {"max_batch_size": 8, "input": inputs, "output": outputs, **more}
+    return Network(path, config, gpu)
+
+
+@pytest.fixture
+def tallying(tmp_path):
+    outputs = [port("doubled", [-1]), port("company", [1], "TYPE_INT64", reshape={"shape": []})]
+    return network(tmp_path, tally(), [port("x", [-1])], outputs)
+
+
+def ones(*shape):
+    return {"x": np.ones(shape, np.float32)}
+
+
+def test_one_run_serves_the_requests_of_one_shape_and_each_gets_what_it_wants(tallying):
+    requests = [ones(1, 4), ones(2, 3), ones(3, 4)]
+    answers = tallying.run_all(requests, [["company"], ["doubled"], ["company", "doubled"]])
+    assert [set(answer) for answer in answers] == [{"company"}, {"doubled"}, {"company", "doubled"}]
+    assert answers[0]["company"].tolist() == [4]
+    assert answers[2]["company"].tolist() == [4, 4, 4]
+    assert answers[1]["doubled"].tolist() == [[2, 2, 2]] * 2
+
+
+def test_bad_requests_are_refused_one_by_one(tallying):
+    requests = [ones(1, 4), {}, {"x": np.ones((1, 4), np.float64)}, ones(1, 4, 1), ones(1, 4)]
+    answers = tallying.run_all(requests, [["company"]] * 5)
+    assert answers[0]["company"].tolist() == answers[4]["company"].tolist() == [2]
+    assert [str(answer) for answer in answers[1:4]] == [
+        "input 'x' is missing",
+        "input 'x' is FP64 [1, 4] and the model takes FP32 [-1, -1]",
+        "input 'x' is FP32 [1, 4, 1] and the model takes FP32 [-1, -1]",
+    ]
+    assert all(isinstance(answer, InputError) for answer in answers[1:4])
+
+
+def test_a_failed_run_is_repeated_one_by_one(tmp_path):
+    table = network(tmp_path, lookup(), [port("index", [1], "TYPE_INT64")], [port("value", [1])])
+    requests = [{"index": np.array([[i]])} for i in (2, 3, 0)]
+    good, bad, last = table.run_all(requests, [["value"]] * 3)
+    assert good["value"].item() == 30
+    assert isinstance(bad, InputError)
+    assert last["value"].item() == 10
+
+
+def test_an_output_without_the_batch_axis_is_found_when_requests_merge(tmp_path):
+    total = graph(
+        [helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0)],
+        [("x", FLOAT, ["batch", 2])],
+        [("sum", FLOAT, [])],
+    )
+    with pytest.raises(ConfigError, match=r"output 'sum' is FP32 \[\] in the model and FP32 \[-1\] in the config"):
+        network(tmp_path, total, [port("x", [2])], [port("sum", [1], reshape={"shape": []})])
+
+
+def test_an_optional_input_may_be_left_out_where_the_model_has_a_default(tmp_path):
+    shifted = graph(
+        [helper.make_node("Add", ["x", "shift"], ["y"])],
+        [("x", FLOAT, ["batch", 1]), ("shift", FLOAT, [1, 1])],
+        [("y", FLOAT, ["batch", 1])],
+        [("shift", np.full((1, 1), 5, np.float32))],
+    )
+    served = network(tmp_path, shifted, [port("x", [1])], [port("y", [1])])
+    assert served.run_all([ones(2, 1)], [["y"]])[0]["y"].tolist() == [[6], [6]]
+
+
+def test_an_input_that_the_config_leaves_out_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="the model also needs input 'x'"):
+        network(tmp_path, tally(), [], [port("doubled", [-1])])
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_a_clear_error(tmp_path):
+    with pytest.raises(ConfigError, match="KIND_GPU asks for GPU 0"):
+        network(tmp_path, identity(FLOAT, ["batch", 1]), [port("x", [1])], [port("y", [1])], gpu=0)

@@ -1,0 +1,79 @@
+"""The samplers' own promises: what they refuse, and noise that depends on the seed alone."""
+
+import numpy as np
+import pytest
+
+from serving.sampler import SAMPLERS, denoise, make_plan, noise
+
+CONFIG = {"beta_schedule": "scaled_linear", "clip_sample": False, "_class_name": "DDIMScheduler"}
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("thresholding", True),
+    ("clip_sample", True),
+    ("algorithm_type", "sde-dpmsolver++"),
+    ("prediction_type", "flow_prediction"),
+    ("timestep_spacing", "even"),
+    ("beta_schedule", "sigmoid"),
+    ("use_beta_sigmas", True),
+    ("solver_order", 3),
+    ("shift", 3.0),
+])  # fmt: skip
+def test_an_unsupported_setting_is_an_error_by_name(name, value):
+    with pytest.raises(ValueError, match=name):
+        make_plan("ddim", {**CONFIG, name: value}, 10)
+
+
+def test_an_unknown_sampler_is_an_error_by_name():
+    with pytest.raises(ValueError, match="heun"):
+        make_plan("heun", CONFIG, 10)
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_a_number_of_steps_outside_training_is_an_error(count):
+    with pytest.raises(ValueError, match="between 1 and 1000"):
+        make_plan("ddim", CONFIG, count)
+
+
+def test_epsilon_from_no_signal_is_an_error():
+    config = {**CONFIG, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    with pytest.raises(ValueError, match="epsilon"):
+        make_plan("ddim", config, 10)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_perfect_model_gives_its_picture(sampler):
+    picture = noise(1, (1, 4, 8, 8))
+    plan = make_plan(sampler, {**CONFIG, "prediction_type": "sample", "set_alpha_to_one": True}, 12)
+    samples = list(denoise(lambda sample, timestep: picture, plan, noise(2, picture.shape)))
+    assert len(samples) == 12
+    np.testing.assert_allclose(samples[-1], picture, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_rows_do_not_touch_each_other(sampler):
+    plan = make_plan(sampler, CONFIG, 8)
+    both = noise(3, (2, 4, 8, 8))
+    together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, both))[-1]
+    for i in (0, 1):
+        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, both[i:i + 1]))[-1]
+        np.testing.assert_array_equal(together[i:i + 1], alone)
+
+
+def test_the_loop_can_be_left_after_any_step():
+    calls = []
+    steps = denoise(lambda sample, timestep: calls.append(timestep) or sample, make_plan("ddim", CONFIG, 9),
+                    noise(4, (1, 4, 8, 8)))  # fmt: skip
+    next(steps)
+    next(steps)
+    steps.close()
+    assert len(calls) == 2
+
+
+def test_noise_depends_on_the_seed_alone():
+    np.testing.assert_array_equal(noise(5, (4, 16, 16)), noise(5, (4, 16, 16)))
+    assert np.abs(noise(5, (4, 16, 16)) - noise(6, (4, 16, 16))).max() > 1
+    values = noise(2**63 - 1, (4, 64, 64))
+    assert values.dtype == np.float32
+    assert abs(values.mean()) < 0.05
+    assert abs(values.std() - 1) < 0.05
