@@ -18,7 +18,7 @@ test: export  ## every test that runs on a plain machine: unit, contract, parity
 	@$(BIN)/python -m pytest
 
 check: $(READY)  ## lint and types
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
 setup: $(READY)  ## the virtual environment with everything pinned

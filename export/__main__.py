@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import ExportError
@@ -11,8 +12,8 @@ from export.release import STEPS, Release, exclusive
 from export.steps import export
 
 
-def main() -> int:
-    options = arguments().parse_args()
+def main(words: Sequence[str] | None = None) -> int:
+    options = arguments().parse_args(words)
     try:
         run(options)
     except ExportError as error:

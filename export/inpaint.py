@@ -17,7 +17,11 @@ NETWORKS: Mapping[str, Callable[[Path], Network]] = {
     "vae_decoder": vae.load_decoder,
     "unet": unet.load,
 }
-SAMPLERS = {"DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpm++2m", "EulerDiscreteScheduler": "euler"}
+SAMPLERS = {
+    "DDIMScheduler": "ddim",
+    "DPMSolverMultistepScheduler": "dpm++2m",
+    "EulerDiscreteScheduler": "euler",
+}
 """diffusers' scheduler class -> the name of its twin in serving.sampler."""
 
 
@@ -33,6 +37,11 @@ def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) ->
     shutil.copyfile(scheduler, folder / scheduler.name)
     ids = write_tokenizer(checkpoint / "tokenizer", folder / "tokenizer.json")
     vae_config, unet_config = (read_json(checkpoint / part / "config.json") for part in ("vae", "unet"))
+    if unet_config["in_channels"] != unet.CHANNELS:
+        raise ExportError(
+            f"the UNet in {checkpoint} takes {unet_config['in_channels']} channels, and inpainting needs"
+            f" {unet.CHANNELS}: give an inpainting checkpoint"
+        )
     factor = vae.downscale(vae_config)
     return {
         "scaling_factor": vae_config["scaling_factor"],

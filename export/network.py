@@ -49,8 +49,11 @@ class Network:
     def example(self, sizes: Mapping[str, int], seed: int = 0) -> dict[str, torch.Tensor]:
         """Seeded inputs with the named axes at `sizes`."""
         generator = torch.Generator().manual_seed(seed)
-        shapes = {name: tuple(sizes.get(axis, axis) for axis in axes) for name, axes in self.inputs.items()}
-        return {name: self.draws.get(name, normal)(shape, generator) for name, shape in shapes.items()}
+        inputs = {}
+        for name, axes in self.inputs.items():
+            shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in axes)
+            inputs[name] = self.draws.get(name, normal)(shape, generator)
+        return inputs
 
     def dynamic_shapes(self) -> dict[str, dict[int, Any]]:
         """What torch.export calls dynamic_shapes: one Dim for each dynamic axis, shared between the inputs."""

@@ -29,7 +29,7 @@ def load(checkpoint: Path, side: int) -> Network:
     model = CLIPSegForImageSegmentation.from_pretrained(
         checkpoint, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
     )
-    text = model.config.text_config
+    text: Any = model.config.text_config
     sizes = {"height": side, "width": side, "sequence": text.max_position_embeddings}
     return Network(
         name="segmenter",

@@ -28,7 +28,7 @@ def export(release: Release, preset: Preset, checkpoint: Path, tell: Tell, *, ma
         return
     if release.exists() and not may_replace:
         raise ExportError(
-            f"release {release.number} of {release.step} exists and was made from other files:"
+            f"release {release.number} of {release.step} exists and is incomplete or was made from other files:"
             f" the next free number is {release.next_free()}, so add --release {release.next_free()}"
         )
     if made_from and replace(made_from, model_py=origin.model_py) == origin:

@@ -7,7 +7,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from export.errors import ExportError
 from export.network import Network, integers
 
 CHANNELS = 9
@@ -31,11 +30,6 @@ def load(checkpoint: Path) -> Network:
     unet: Any = UNet2DConditionModel.from_pretrained(
         checkpoint / "unet", torch_dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False
     )
-    if unet.config.in_channels != CHANNELS:
-        raise ExportError(
-            f"the UNet in {checkpoint} takes {unet.config.in_channels} channels, and inpainting needs {CHANNELS}:"
-            " give an inpainting checkpoint"
-        )
     # ONNX Runtime's attention fusion finds nothing in the graph of the default processor
     unet.set_attn_processor(AttnProcessor())
     multiple = 2 ** (len(unet.config.block_out_channels) - 1)

@@ -51,15 +51,33 @@ def serve(server: Server) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve models with Triton.")
-    parser.add_argument("--model-repository", type=Path, default=Path("model_repository"), metavar="FOLDER",
-                        help="what to serve (default: %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
-                        help="address to listen on; 0.0.0.0 opens it to the network (default: %(default)s)")
+    parser.add_argument(
+        "--model-repository",
+        type=Path,
+        default=Path("model_repository"),
+        metavar="FOLDER",
+        help="what to serve (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on; 0.0.0.0 opens it to the network (default: %(default)s)",
+    )
     for protocol, port in {"grpc": 8001, "http": 8000, "metrics": 8002}.items():
-        parser.add_argument(f"--{protocol}-port", type=int, default=port, metavar="PORT",
-                            help="0 for a free one (default: %(default)s)")
-    parser.add_argument("--ready-model", default="replace", metavar="NAME",
-                        help="model whose readiness is the server's (default: %(default)s)")
+        parser.add_argument(
+            f"--{protocol}-port",
+            type=int,
+            default=port,
+            metavar="PORT",
+            help="0 for a free one (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--ready-model",
+        default="replace",
+        metavar="NAME",
+        help="model whose readiness is the server's (default: %(default)s)",
+    )
     return parser.parse_args()
 
 

@@ -1,7 +1,9 @@
-"""Which of several regions a phrase means: by colour, by place, by size."""
+"""Which of several regions a phrase means: by colour, by place, by size, by what is near."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,12 @@ SURELY_NOT = 0.2
 LEAST_PART = 0.2
 """A smaller share of a region is no object of its own."""
 
+_RELATION = re.compile(
+    r"^(?P<head>.+?) (?:next to|close to|near|beside|by|behind|under|above|below|in front of|on top of|in|on)"
+    r" (?:the|a|an|my|your) (?!(?:far |very )?(?:left|right|top|bottom|upper|lower|middle|cent|front|back|fore|corner))"
+    r"(?P<landmark>.+)$"
+)
+
 
 @dataclass(frozen=True)
 class _Candidate:
@@ -29,24 +37,37 @@ class _Candidate:
     """How well its colour fits the phrase, 0 … 1."""
 
 
+def part_landmark(phrase: str) -> tuple[str, str]:
+    """A phrase and the thing that it gives as a landmark: "dog next to the red car" -> "dog", "red car"."""
+    found = _RELATION.match(" ".join(phrase.lower().split()))
+    return (found["head"], found["landmark"]) if found else (phrase, "")
+
+
 def choose(
-    regions: list[Region], referent: Referent, coloured: np.ndarray, pixels: np.ndarray, threshold: float
+    regions: list[Region],
+    referent: Referent,
+    coloured: np.ndarray,
+    pixels: np.ndarray,
+    threshold: float,
+    landmarks: Sequence[Region] = (),
 ) -> Region:
     """The region that `referent` means; EditError object_not_found when none has its colour.
 
     `coloured` is the map of "colour noun", float [h, w] in 0 … 1, `pixels` the picture, uint8 [h, w, 3]. With
-    no word that says which, the largest.
+    no word that says which, the one nearest to a landmark, else of the truest colour, else the largest.
     """
     if referent.colour:
         regions = [part for whole in regions for part in split(whole, coloured, threshold)]
         candidates = [_Candidate(r, colour_match(r, referent.colour, coloured, pixels)) for r in regions]
-        best = max(candidates, key=lambda candidate: candidate.match)
-        if best.match < threshold:
-            raise _no_such_colour(referent, regions, pixels, best.match, threshold)
-        if referent.side is None:
-            return best.region
+        candidates.sort(key=lambda candidate: -candidate.match)
+        if candidates[0].match < threshold:
+            raise _no_such_colour(referent, regions, pixels, candidates[0].match, threshold)
         regions = [candidate.region for candidate in candidates if candidate.match >= threshold]
-    return _ORDER[referent.side or "largest"](regions)
+    if referent.side:
+        return _ORDER[referent.side](regions)
+    if landmarks:
+        return min(regions, key=lambda r: min(_distance(r, landmark) for landmark in landmarks))
+    return regions[0]
 
 
 def split(whole: Region, coloured: np.ndarray, threshold: float) -> list[Region]:
@@ -90,6 +111,15 @@ def _lab(pixels: np.ndarray) -> np.ndarray:
 
 _XYZ = np.array([[0.4339, 0.2126, 0.0178], [0.3762, 0.7152, 0.1095], [0.1899, 0.0722, 0.8727]], np.float32)
 _LAB = {word: _lab(np.array([rgb]))[0] for word, rgb in COLOURS.items()}
+
+
+def _distance(a: Region, b: Region) -> float:
+    """Between two boxes, from edge to edge; a thing is no landmark of itself."""
+    if (a.mask & b.mask).any():
+        return np.inf
+    across = max(a.box[0] - b.box[2], b.box[0] - a.box[2], 0)
+    down = max(a.box[1] - b.box[3], b.box[1] - a.box[3], 0)
+    return float(np.hypot(across, down))
 
 
 def _middle(regions: list[Region]) -> Region:

@@ -29,9 +29,7 @@ def match_colours(generated: np.ndarray, canvas: Canvas) -> np.ndarray:
     return generated + np.clip(membrane(mean, usable), -COLOUR_LIMIT, COLOUR_LIMIT)
 
 
-def changed_part(
-    generated: np.ndarray, round_trip: np.ndarray, canvas: Canvas, object_mask: np.ndarray
-) -> np.ndarray:
+def changed_part(generated: np.ndarray, round_trip: np.ndarray, canvas: Canvas, object_mask: np.ndarray) -> np.ndarray:
     """How much of each pixel to take from `generated`: float32 [size, size] in 0 … 1.
 
     Where the model repainted the old background as it was, the original is the better picture of it. So `generated`
@@ -58,23 +56,23 @@ def changed_part(
 
 
 def feather(part: np.ndarray, canvas: Canvas, mask: np.ndarray, crop: Crop) -> np.ndarray:
-    """The blend over `crop.box`, uint8 [h, w]: `part` (see `changed_part`) within `mask`, uint8 [H, W].
+    """The blend over `crop.mask_box`, uint8 [h, w]: `part` (see `changed_part`) within `mask`, uint8 [H, W].
 
     0 wherever `mask` is 0. A mask that has only 0 and 255 is given a soft edge on its inside.
     """
-    x0, y0, x1, y1 = crop.box
+    x0, y0, x1, y1 = crop.mask_box
     wanted = mask[y0:y1, x0:x1]
     if not ((wanted > 0) & (wanted < 255)).any():
         edge = max(1, crop.size // 128)
         outside = canvas.inside & (canvas.mask < 0.5)
         part = np.minimum(part, smooth(~grow(outside, edge) * np.float32(1), edge))
-    taken = np.clip(restore(part, crop), 0, 1)
+    taken = np.clip(restore(part[..., None], crop)[..., 0], 0, 1)
     return np.rint(wanted * taken).astype(np.uint8)
 
 
 def paste(picture: Picture, generated: np.ndarray, blend: np.ndarray, crop: Crop) -> Picture:
     """A copy of `picture` with `generated`, float32 [size, size, 3] in 0 … 255, laid in by `blend` (see `feather`)."""
-    return picture.blend(crop.box, np.clip(restore(generated, crop), 0, 255), blend)
+    return picture.blend(crop.mask_box, np.clip(restore(generated, crop), 0, 255), blend)
 
 
 def background_difference(before: Picture, after: Picture, mask: np.ndarray) -> int:

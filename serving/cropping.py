@@ -22,7 +22,7 @@ MAX_ENLARGEMENT = 4
 class Crop:
     """A square of `side` px whose corner (x, y) may lie outside the picture of `picture_size` (width, height).
 
-    The model sees it as `size` x `size` px.
+    The model sees it as `size` x `size` px. `mask_box` bounds the mask, in the picture's px: only there is pasted.
     """
 
     x: int
@@ -30,12 +30,18 @@ class Crop:
     side: int
     size: int
     picture_size: tuple[int, int]
+    mask_box: Box
 
     @property
     def box(self) -> Box:
         """The part inside the picture, in the picture's px."""
         width, height = self.picture_size
-        return (max(0, self.x), max(0, self.y), min(width, self.x + self.side), min(height, self.y + self.side))
+        return (
+            max(0, self.x),
+            max(0, self.y),
+            min(width, self.x + self.side),
+            min(height, self.y + self.side),
+        )
 
     @property
     def window(self) -> Box:
@@ -84,7 +90,8 @@ def choose_crop(mask: np.ndarray, size: int) -> Crop:
     if side > min(width, height):
         side = max(min(width, height), math.ceil(longest / MAX_OBJECT_SHARE))
     side = max(side, x1 - x0, y1 - y0, size // MAX_ENLARGEMENT)
-    return Crop(_corner(x0, x1, side, width), _corner(y0, y1, side, height), side, size, (width, height))
+    x, y = _corner(x0, x1, side, width), _corner(y0, y1, side, height)
+    return Crop(x, y, side, size, (width, height), (x0, y0, x1, y1))
 
 
 def cut(picture: Picture, mask: np.ndarray, crop: Crop) -> Canvas:
@@ -116,14 +123,16 @@ def cut_mask(mask: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def restore(values: np.ndarray, crop: Crop) -> np.ndarray:
-    """Canvas values, float [size, size] or [size, size, C], back at the picture's scale: float32 over `crop.box`."""
+    """Canvas values, float [size, size, C], back at the picture's scale: float32 [h, w, C] over `crop.mask_box`."""
     x0, y0, x1, y1 = crop.box
     left, top, right, bottom = crop.window
-    part = values[top:bottom, left:right].astype(np.float32)
-    planes = part[..., None] if part.ndim == 2 else part
-    scaled = [np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., c])).resize(
-        (x1 - x0, y1 - y0), Image.Resampling.BICUBIC)) for c in range(planes.shape[-1])]  # fmt: skip
-    return scaled[0] if part.ndim == 2 else np.stack(scaled, axis=-1)
+    across, down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
+    m0, n0, m1, n1 = crop.mask_box
+    part = ((m0 - x0) * across, (n0 - y0) * down, (m1 - x0) * across, (n1 - y0) * down)
+    window = values[top:bottom, left:right].astype(np.float32)
+    planes = [Image.fromarray(np.ascontiguousarray(window[..., c])) for c in range(window.shape[-1])]
+    scaled = [plane.resize((m1 - m0, n1 - n0), Image.Resampling.BICUBIC, box=part) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in scaled], axis=-1)
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

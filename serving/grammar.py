@@ -21,7 +21,7 @@ EDIT_INTENTS = ("replace", "recolour", "remove")
 _TO_TARGET = '", "target": "'
 _TO_REPLACEMENT = '", "replacement": "'
 _END = '"}'
-_NO_EDIT = f'none{_TO_TARGET}{_TO_REPLACEMENT}{_END}'
+_NO_EDIT = f"none{_TO_TARGET}{_TO_REPLACEMENT}{_END}"
 
 _MARKS = string.punctuation + "“”„‘’«»‹›…–—→·。、，；：！？「」¿¡"
 
@@ -79,9 +79,10 @@ class Answer:
         self._encode = encode
         self._values = [json.dumps(span, ensure_ascii=False)[1:-1] for span in spans(sentence)]
         self._next_field = 0
+        self._node: dict = {}
         self._intent = ""
         intents = [intent + _TO_TARGET for intent in EDIT_INTENTS] if self._values else []
-        self._enter(intents + [_NO_EDIT])
+        self._enter([*intents, _NO_EDIT])
 
     @property
     def allowed(self) -> list[int]:
@@ -97,7 +98,7 @@ class Answer:
         text = self._texts[tuple(self.tokens[self._field_start :])]
         if self._next_field == 1 and text != _NO_EDIT:
             self._intent = text.removesuffix(_TO_TARGET)
-            suffix = f'{_TO_REPLACEMENT}{_END}' if self._intent == "remove" else _TO_REPLACEMENT
+            suffix = f"{_TO_REPLACEMENT}{_END}" if self._intent == "remove" else _TO_REPLACEMENT
             self._enter([value + suffix for value in self._values])
         elif self._next_field == 2 and self._intent != "remove":
             self._enter([value + _END for value in self._values])

@@ -92,8 +92,8 @@ def _boxed(object_mask: np.ndarray, box: Box, loose: Box, others: np.ndarray | N
 
 
 def _grown(mask: np.ndarray, reach: float) -> np.ndarray:
-    """A mask, float [h, w] in 0 … 1, wider by `reach` px: solid for the nearer half, soft for the farther."""
-    solid = grow(mask >= 0.5, max(1, round(0.7 * reach)))
+    """A mask, float [h, w] in 0 … 1, wider by `reach` px, its new edge soft."""
+    solid = grow(mask >= 0.5, max(1, round(reach)))
     blurred = Image.fromarray(solid.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(max(0.5, 0.4 * reach)))
     return np.maximum(np.asarray(blurred, np.float32) / 255, mask)
 

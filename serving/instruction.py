@@ -11,9 +11,7 @@ INTENTS = ("replace", "recolour", "remove", "none")
 
 MAX_PROMPT_CHARS = 1000
 
-ARTICLES = frozenset(
-    "the a an this that these those my your our his her its their some any another".split()
-)
+ARTICLES = frozenset("the a an this that these those my your our his her its their some any another".split())
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
@@ -78,7 +76,8 @@ def check_prompt(prompt: str, max_chars: int = MAX_PROMPT_CHARS) -> str:
     """The sentence, white space made single; EditError invalid_prompt when nobody could act on it."""
     if len(prompt) > max_chars:
         raise EditError(
-            "invalid_prompt", f"the prompt has {len(prompt)} characters; send one sentence of up to {max_chars}."
+            "invalid_prompt",
+            f"the prompt has {len(prompt)} characters; send one sentence of up to {max_chars}.",
         )
     sentence = " ".join(prompt.split())
     if not sentence:

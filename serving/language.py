@@ -73,8 +73,10 @@ class LanguageModel:
                     scores[row] *= probability
                     answer.advance(token)
                     pending[row] = [token, *answer.forced()]
-        return [(START + self.tokenizer.decode(answer.tokens), score)
-                for answer, score in zip(answers, scores, strict=True)]
+        return [
+            (START + str(self.tokenizer.decode(answer.tokens)), score)
+            for answer, score in zip(answers, scores, strict=True)
+        ]
 
     def _forward(
         self, pending: list[list[int]], cache: DynamicCache, mask: torch.Tensor

@@ -1,7 +1,7 @@
 """Starts the wheel's tritonserver on a model repository, watches it and stops it.
 
-    with Server(repository) as server:
-        client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
+with Server(repository) as server:
+    client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 """
 
 import ctypes
@@ -181,9 +181,7 @@ class Server:
 def explain(log: str, status: int | None) -> str:
     """One line a cause, found in the log of a tritonserver that ended while starting."""
     failures = re.findall(r"failed to load '([^']+)' version (\d+): (.*)", log)
-    reasons = [
-        f"'{model}' version {version} failed to load: {_brief(why)}" for model, version, why in failures
-    ]
+    reasons = [f"'{model}' version {version} failed to load: {_brief(why)}" for model, version, why in failures]
     polls = re.findall(r"Poll failed for model directory '([^']+)': (.*)", log)
     reasons += [f"'{model}': {_brief(why)}" for model, why in polls]
     reasons += re.findall(r"\[libprotobuf ERROR .*\] (.*)", log)

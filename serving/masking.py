@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
-from serving.choosing import choose
+from serving.choosing import choose, part_landmark
 from serving.edges import guided_filter
 from serving.errors import EditError
 from serving.fields import grow
-from serving.instruction import Referent
+from serving.instruction import Referent, referent
 from serving.picture import Picture
 from serving.regions import Region, find_regions
 
@@ -76,23 +76,34 @@ class Masker:
         # Always full length: the rows of different requests then share one run of the network.
         self.tokenizer.enable_padding(pad_id=self.settings.pad_token_id, length=self.settings.context_length)
 
-    def find(self, picture: Picture, referent: Referent, segment: Segment) -> Found:
-        """The mask of the object that `referent` means; EditError object_not_found when there is none."""
-        small = thumbnail(picture)
-        phrases = [referent.noun] + ([f"{referent.colour} {referent.noun}"] if referent.colour else [])
-        ids, attention = self.tokens(phrases)
-        pixels = np.repeat(self.pixels(small)[None], len(phrases), axis=0)
-        logits = segment(pixels, ids, attention)
-        size = fit(picture.size, MAP_SIDE)
-        maps = [sigmoid(resize(row, size)) for row in logits]
-        regions = find_regions(maps[0], self.settings.threshold)
-        if not regions:
-            raise self._nothing(referent, float(maps[0].max()))
+    def find(self, picture: Picture, phrase: str, segment: Segment) -> Found:
+        """The mask of the object that `phrase` means; EditError object_not_found when there is none."""
+        head, landmark = part_landmark(phrase)
+        wanted, small, size = referent(head), thumbnail(picture), fit(picture.size, MAP_SIDE)
+        if not wanted.noun:
+            raise EditError("invalid_option", "the target names no object; name the one to find.")
+        # "sports car": what the network does not know as a whole it may know by its last word.
+        names = dict.fromkeys([wanted.noun, wanted.noun.split()[-1]])
+        asked = [words for name in names for words in (name, f"{wanted.colour} {name}")[: 2 if wanted.colour else 1]]
+        logits = self._ask(small, [*asked, *([landmark] if landmark else [])], segment)
+        maps = {words: sigmoid(resize(row, size)) for words, row in logits.items()}
+        regions = {name: find_regions(maps[name], self.settings.threshold) for name in names}
+        name = next((name for name in names if regions[name]), None)
+        if name is None:
+            raise self._nothing(wanted, max(float(maps[name].max()) for name in names))
         colours = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR))
-        chosen = choose(regions, referent, maps[-1], colours, self.settings.threshold)
-        others = np.logical_or.reduce([r.mask & ~chosen.mask for r in regions])
-        mask = self._outline(picture, chosen, others, logits[0])
-        return Found(mask, others, chosen.score, len(regions))
+        coloured = maps[f"{wanted.colour} {name}" if wanted.colour else name]
+        near = find_regions(maps[landmark], self.settings.threshold) if landmark else []
+        chosen = choose(regions[name], wanted, coloured, colours, self.settings.threshold, near)
+        others = np.logical_or.reduce([r.mask & ~chosen.mask for r in regions[name]])
+        mask = self._outline(picture, chosen, others, logits[name])
+        return Found(mask, others, chosen.score, len(regions[name]))
+
+    def _ask(self, image: np.ndarray, phrases: list[str], segment: Segment) -> dict[str, np.ndarray]:
+        """The logits [h, w] of each phrase, all of them in one call."""
+        phrases = list(dict.fromkeys(phrases))
+        pixels = np.repeat(self.pixels(image)[None], len(phrases), axis=0)
+        return dict(zip(phrases, segment(pixels, *self.tokens(phrases)), strict=True))
 
     def tokens(self, phrases: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """input_ids and attention_mask, int64 [phrases, context length]."""

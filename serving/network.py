@@ -153,9 +153,7 @@ class Network:
         return dict(zip(names, self.session.run(names, inputs), strict=True))
 
 
-def compare(
-    ports: Sequence[Port], graph: dict[str, Port], role: str, known: Collection[str] = ()
-) -> list[str]:
+def compare(ports: Sequence[Port], graph: dict[str, Port], role: str, known: Collection[str] = ()) -> list[str]:
     """What differs between a config's inputs or outputs and the model's, a phrase each."""
     differences = []
     for port in ports:

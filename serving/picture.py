@@ -138,7 +138,10 @@ def encode_mask(mask: np.ndarray) -> bytes:
 
 def decode_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
     """A mask as uint8 [H, W]; `size` is the (width, height) it must have. Raises EditError invalid_image."""
-    picture = decode(data)
+    try:
+        picture = decode(data)
+    except EditError as error:
+        raise _invalid(f"the mask cannot be read: {error.sentence}") from None
     if picture.size != size:
         found, wanted = "{}x{}".format(*picture.size), "{}x{}".format(*size)
         raise _invalid(f"the mask is {found} px and the upright picture is {wanted} px; send equal sizes.")

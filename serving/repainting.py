@@ -56,7 +56,7 @@ def _composite(
     job: Job, canvas: Canvas, crop: Crop, generated: list[np.ndarray], round_trip: np.ndarray | None
 ) -> Outcome:
     part = np.ones(canvas.mask.shape, np.float32)
-    x0, y0, x1, y1 = crop.box
+    x0, y0, x1, y1 = crop.mask_box
     pictures, blend = [], np.zeros_like(job.mask)
     for image in generated:
         if round_trip is not None and job.object_mask is not None:

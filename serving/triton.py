@@ -159,5 +159,6 @@ def response(answer: dict[str, np.ndarray] | EditError):
     if isinstance(answer, EditError):
         code = getattr(pb_utils.TritonError, answer.code)
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answer), code))
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, np.ascontiguousarray(array))
-                                       for name, array in answer.items()])
+    return pb_utils.InferenceResponse(
+        [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in answer.items()]
+    )

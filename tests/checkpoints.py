@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
@@ -22,6 +23,7 @@ from transformers import (
 CONTEXT_LENGTH = 16
 MODEL_INDEX = {
     "_class_name": "StableDiffusionInpaintPipeline",
+    "_diffusers_version": diffusers.__version__,
     "feature_extractor": [None, None],
     "requires_safety_checker": False,
     "safety_checker": [None, None],
@@ -51,17 +53,17 @@ def write_parse(folder: Path) -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
-    sizes = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
-    config = Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)
+    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1,
+                         num_attention_heads=2, num_key_value_heads=1)  # fmt: skip
     Qwen2ForCausalLM(config).half().save_pretrained(folder)
 
 
 def write_mask(folder: Path) -> None:
     tokenizer = clip_tokenizer()
-    text = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-                max_position_embeddings=CONTEXT_LENGTH, **special_tokens(tokenizer))  # fmt: skip
-    vision = dict(hidden_size=160, intermediate_size=160, num_hidden_layers=3, num_attention_heads=2,
-                  image_size=256, patch_size=16)  # fmt: skip
+    text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "max_position_embeddings": CONTEXT_LENGTH, **special_tokens(tokenizer)}  # fmt: skip
+    vision = {"hidden_size": 160, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 2,
+              "image_size": 256, "patch_size": 16}  # fmt: skip
     config = CLIPSegConfig(text_config=text, vision_config=vision, projection_dim=64, reduce_dim=32,
                            extract_layers=[0, 1, 2], decoder_intermediate_size=64)  # fmt: skip
     CLIPSegForImageSegmentation(config).half().save_pretrained(folder)
@@ -87,9 +89,9 @@ def write_inpaint(folder: Path) -> None:
         sample_size=16,
         in_channels=9,
         out_channels=4,
-        block_out_channels=(64, 128, 192),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(64, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         cross_attention_dim=128,
         attention_head_dim=4,

@@ -103,9 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     common = _common()
 
     def command(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
-        added = parsers.add_parser(
-            name, help=summary, description=summary, parents=[common], allow_abbrev=False
-        )
+        added = parsers.add_parser(name, help=summary, description=summary, parents=[common], allow_abbrev=False)
         added.set_defaults(run=run)
         return added
 
@@ -120,9 +118,7 @@ def _parser() -> argparse.ArgumentParser:
 def _common() -> _Parser:
     common = _Parser(add_help=False)
     url = os.environ.get("RECAST_URL") or DEFAULT_URL
-    common.add_argument(
-        "--url", default=url, help="host:port of the server's gRPC port (RECAST_URL; now %(default)s)"
-    )
+    common.add_argument("--url", default=url, help="host:port of the server's gRPC port (RECAST_URL; now %(default)s)")
     common.add_argument(
         "--timeout", type=_seconds, default=DEFAULT_TIMEOUT, metavar="S", help="seconds to wait (%(default)g)"
     )

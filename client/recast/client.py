@@ -26,9 +26,7 @@ class Client:
     Every method raises a `RecastError`, whose subclasses say what went wrong (see `recast.errors`).
     """
 
-    def __init__(
-        self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5
-    ) -> None:
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5) -> None:
         self._server = Conversation(Blocking(url), url, timeout, retries)
 
     def replace(
@@ -108,9 +106,7 @@ class Client:
 class AsyncClient:
     """`Client` for asyncio: the same arguments, methods and errors. The tasks of one loop may share it."""
 
-    def __init__(
-        self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5
-    ) -> None:
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5) -> None:
         self._server = Conversation(Waiting(url), url, timeout, retries)
 
     async def replace(

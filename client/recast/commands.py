@@ -76,9 +76,7 @@ def mask(arguments: argparse.Namespace, client: Client) -> Outcome:
     out = Path(arguments.out) if arguments.out else beside(picture, "mask")
     check_outputs(picture, [out])
     data = _read(picture)
-    result, seconds = _timed(
-        arguments.target, lambda: client.mask(data, arguments.target, intent=arguments.intent)
-    )
+    result, seconds = _timed(arguments.target, lambda: client.mask(data, arguments.target, intent=arguments.intent))
     document = {
         "target": arguments.target,
         **result.summary(),

@@ -34,9 +34,7 @@ def encoded(picture: Picture) -> bytes:
     if not isinstance(picture, Image.Image):
         raise TypeError(f"a picture is a path, bytes or a PIL image, not {type(picture).__name__}")
     if picture.mode not in _PNG_MODES:
-        raise InvalidImage(
-            f"a PIL image of mode {picture.mode} has no exact PNG form; convert it to RGB first."
-        )
+        raise InvalidImage(f"a PIL image of mode {picture.mode} has no exact PNG form; convert it to RGB first.")
     if 0 in picture.size:
         raise InvalidImage("the picture has no pixels.")
     file = io.BytesIO()

@@ -134,7 +134,5 @@ class Status:
 
     def summary(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        steps = {
-            name: {"ready": step.ready, "releases": list(step.releases)} for name, step in self.steps.items()
-        }
+        steps = {name: {"ready": step.ready, "releases": list(step.releases)} for name, step in self.steps.items()}
         return {"ready": self.ready, "server": self.server, "steps": steps}

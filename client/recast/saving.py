@@ -34,9 +34,7 @@ def check_outputs(picture: Path, outputs: Iterable[Path]) -> None:
     for out in outputs:
         place = out.resolve()
         if place in taken or (out.exists() and picture.exists() and out.samefile(picture)):
-            raise UsageError(
-                f"{out} is {taken.get(place, 'the input picture')} already; choose another name."
-            )
+            raise UsageError(f"{out} is {taken.get(place, 'the input picture')} already; choose another name.")
         if out.suffix.lower() not in FORMATS:
             raise UsageError(f"{out}: the name must end in {', '.join(FORMATS)}.")
         if not out.parent.is_dir():

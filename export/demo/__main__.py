@@ -30,11 +30,26 @@ def main() -> int:
     prompt = options.prompt or _prompt(scene)
     print("Starting the server ...", flush=True)
     started = time.monotonic()
-    with Server() as server:
+    with Server(Path("model_repository")) as server:
         print(f"Ready after {time.monotonic() - started:.0f} s. Asking: {prompt}\n", flush=True)
-        command = [sys.executable, "-m", "recast", "edit", str(before), prompt, "-o", str(options.out / "after.png"),
-                   "--mask-out", str(options.out / "mask.png"), "--strip", str(options.out / "strip.png"),
-                   "--seed", "1", "--url", server.grpc_url]
+        command = [
+            sys.executable,
+            "-m",
+            "recast",
+            "edit",
+            str(before),
+            prompt,
+            "-o",
+            str(options.out / "after.png"),
+            "--mask-out",
+            str(options.out / "mask.png"),
+            "--strip",
+            str(options.out / "strip.png"),
+            "--seed",
+            "1",
+            "--url",
+            server.grpc_url,
+        ]
         code = subprocess.run(command, check=False).returncode
     if code == 0:
         print(f"\nLook at {options.out / 'strip.png'}: before, mask and after, side by side.")

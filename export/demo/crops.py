@@ -45,11 +45,16 @@ def crop(seed: int) -> Crop:
     h, w = drawn.image.shape[:2]
     left = int(np.clip(round(corner[0] / planned.aspect * w), 0, w - SIZE))
     top = int(np.clip(round(corner[1] * h), 0, h - SIZE))
-    window = np.s_[top:top + SIZE, left:left + SIZE]
+    window = np.s_[top : top + SIZE, left : left + SIZE]
     if intent == "recolour":
         mask = _outline_mask(rng, drawn.things[-1].mask[window])
     else:
-        box = (hole[0] / planned.aspect * w - left, hole[1] * h - top, hole[2] / planned.aspect * w - left, hole[3] * h - top)
+        box = (
+            hole[0] / planned.aspect * w - left,
+            hole[1] * h - top,
+            hole[2] / planned.aspect * w - left,
+            hole[3] * h - top,
+        )
         mask = _box_mask(rng, box)
     caption = EMPTY if thing is None else _caption(rng, thing)
     return Crop(drawn.image[window].copy(), mask, caption, thing and thing.kind, thing and thing.colour)
@@ -103,7 +108,7 @@ def _outline_mask(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
 
 
 def _caption(rng: np.random.Generator, thing: world.Placed) -> str:
-    """"a red car"; now and then without its colour, as people write."""
+    """ "a red car"; now and then without its colour, as people write."""
     words = thing.kind if rng.random() < 0.12 else world.phrase(thing)
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
@@ -119,9 +124,14 @@ def pool(first: int, count: int, folder: Path) -> dict[str, np.ndarray]:
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         drawn = [crop(first + n) for n in range(count)]
-        np.savez(file.with_suffix(".part.npz"), image=np.stack([c.image for c in drawn]), mask=np.stack([c.mask for c in drawn]),
-                 caption=[c.caption for c in drawn], kind=[c.kind or "" for c in drawn],
-                 colour=[c.colour or "" for c in drawn])
+        np.savez(
+            file.with_suffix(".part.npz"),
+            image=np.stack([c.image for c in drawn]),
+            mask=np.stack([c.mask for c in drawn]),
+            caption=[c.caption for c in drawn],
+            kind=[c.kind or "" for c in drawn],
+            colour=[c.colour or "" for c in drawn],
+        )
         file.with_suffix(".part.npz").rename(file)
     with np.load(file) as stored:
         return {name: stored[name] for name in stored.files}

@@ -31,8 +31,14 @@ class Network(nn.Module):
         widths = (3, 24, 48, 96, 128)
         layers: list[nn.Module] = []
         for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU(),
-                       nn.Conv2d(after, after, 3, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1),
+                nn.GroupNorm(8, after),
+                nn.SiLU(),
+                nn.Conv2d(after, after, 3, padding=1),
+                nn.GroupNorm(8, after),
+                nn.SiLU(),
+            ]
         self.features = nn.Sequential(*layers)
         self.kind = nn.Linear(widths[-1] * 16, NOTHING + 1)
         self.colour = nn.Linear(widths[-1] * 16, len(world.COLOURS))
@@ -65,7 +71,9 @@ class Judge:
         return Verdict(None if index == NOTHING else world.KINDS[index], world.COLOURS[int(colour.argmax())])
 
 
-def look(image: np.ndarray, box: tuple[float, ...], zoom: float = 1.2, shift: tuple[float, float] = (0, 0)) -> np.ndarray:
+def look(
+    image: np.ndarray, box: tuple[float, ...], zoom: float = 1.2, shift: tuple[float, float] = (0, 0)
+) -> np.ndarray:
     """The square around `box`, `zoom` times its longest side, uint8 [64, 64, 3]."""
     side = zoom * max(box[2] - box[0], box[3] - box[1], 4)
     x, y = (box[0] + box[2]) / 2 + shift[0] * side, (box[1] + box[3]) / 2 + shift[1] * side
@@ -73,7 +81,7 @@ def look(image: np.ndarray, box: tuple[float, ...], zoom: float = 1.2, shift: tu
     region = tuple(round(v) for v in (x - half, y - half, x + half, y + half))
     pad = max(0, -min(region[:2]), region[2] - image.shape[1], region[3] - image.shape[0])
     padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge") if pad else image
-    piece = padded[region[1] + pad:region[3] + pad, region[0] + pad:region[2] + pad]
+    piece = padded[region[1] + pad : region[3] + pad, region[0] + pad : region[2] + pad]
     return np.asarray(Image.fromarray(piece).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
@@ -95,7 +103,9 @@ def main() -> None:
         run.rate(optimiser)
         rng = np.random.default_rng([step, 11])
         rows = rng.integers(0, POOL, BATCH)
-        pieces = [look(data["image"][n], boxes[n], rng.uniform(1.02, 1.45), tuple(rng.uniform(-0.05, 0.05, 2))) for n in rows]
+        pieces = [
+            look(data["image"][n], boxes[n], rng.uniform(1.02, 1.45), tuple(rng.uniform(-0.05, 0.05, 2))) for n in rows
+        ]
         pieces = [piece[:, ::-1] if rng.random() < 0.5 else piece for piece in pieces]
         kind, colour = network(_tensor(pieces).to(options.device))
         loss = F.cross_entropy(kind, kinds[rows]) + F.cross_entropy(colour, colours[rows], ignore_index=-100)

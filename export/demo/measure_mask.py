@@ -23,7 +23,6 @@ from export.demo import world
 from export.demo.objects import KINDS
 from export.mask import write_assets
 from serving.errors import EditError
-from serving.instruction import referent
 from serving.masking import Masker
 from serving.picture import Picture, decode
 
@@ -49,7 +48,7 @@ class Bench:
 
     def find(self, picture: Picture, phrase: str) -> np.ndarray | None:
         try:
-            return self.masker.find(picture, referent(phrase), self.segment).object_mask
+            return self.masker.find(picture, phrase, self.segment).object_mask
         except EditError:
             return None
 
@@ -92,7 +91,11 @@ def lone(bench: Bench, seed: int) -> Iterator[tuple[str, str, float]]:
     for thing in scene.things:
         if kinds.count(thing.kind) == 1:
             yield "noun", thing.kind, iou(bench.find(picture, thing.kind), thing.mask)
-            yield "colour noun", world.phrase(thing), iou(bench.find(picture, world.phrase(thing)), thing.mask)
+            yield (
+                "colour noun",
+                world.phrase(thing),
+                iou(bench.find(picture, world.phrase(thing)), thing.mask),
+            )
     thing = scene.things[rng.integers(len(scene.things))]
     taken = {other.colour for other in scene.things if other.kind == thing.kind}
     absent = {

@@ -24,7 +24,13 @@ COLOURS: dict[str, Colour] = {
     "white": (238, 238, 236),
     "black": (46, 46, 52),
 }
-RUBBER, METAL, GLASS, WOOD, CREAM = (38, 38, 42), (172, 176, 184), (188, 220, 236), (122, 82, 50), (246, 240, 214)
+RUBBER, METAL, GLASS, WOOD, CREAM = (
+    (38, 38, 42),
+    (172, 176, 184),
+    (188, 220, 236),
+    (122, 82, 50),
+    (246, 240, 214),
+)
 SUPERSAMPLING = 3
 
 
@@ -74,8 +80,17 @@ class Pen:
         corners = [*self._at([(x - rx, y - radius)])[0], *self._at([(x + rx, y + radius)])[0]]
         self.draw.ellipse(corners, outline=self.colour(paint), width=max(1, round(width * self.height)))
 
-    def arc(self, x0: float, y0: float, x1: float, y1: float, start: float, end: float, width: float,
-            paint: float | Colour = 1.0) -> None:
+    def arc(
+        self,
+        x0: float,
+        y0: float,
+        x1: float,
+        y1: float,
+        start: float,
+        end: float,
+        width: float,
+        paint: float | Colour = 1.0,
+    ) -> None:
         corners = [*self._at([(x0, y0)])[0], *self._at([(x1, y1)])[0]]
         self.draw.arc(corners, start, end, fill=self.colour(paint), width=max(1, round(width * self.height)))
 
@@ -123,8 +138,14 @@ def _bicycle(p: Pen) -> None:
 
 def _tree(p: Pen) -> None:
     p.polygon([(0.42, 0.55), (0.58, 0.55), (0.63, 1.0), (0.37, 1.0)], WOOD)
-    for x, y, r, paint in ((0.27, 0.45, 0.2, 0.8), (0.73, 0.45, 0.2, 0.8), (0.5, 0.5, 0.2, 0.85),
-                           (0.5, 0.24, 0.24, 1.0), (0.34, 0.32, 0.17, 1.0), (0.64, 0.34, 0.16, 1.08)):
+    for x, y, r, paint in (
+        (0.27, 0.45, 0.2, 0.8),
+        (0.73, 0.45, 0.2, 0.8),
+        (0.5, 0.5, 0.2, 0.85),
+        (0.5, 0.24, 0.24, 1.0),
+        (0.34, 0.32, 0.17, 1.0),
+        (0.64, 0.34, 0.16, 1.08),
+    ):
         p.circle(x, y, r, paint)
     p.circle(0.42, 0.2, 0.09, 1.2)
 
@@ -249,8 +270,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def draw_object(kind: str, colour: Colour, width: int, height: int, *, flip: bool, tilt: float,
-                light: tuple[float, float]) -> Image.Image:
+def draw_object(
+    kind: str, colour: Colour, width: int, height: int, *, flip: bool, tilt: float, light: tuple[float, float]
+) -> Image.Image:
     """An RGBA picture of the object, about `width` × `height` px plus a small transparent margin.
 
     `tilt` is in degrees; `light` is the direction towards the light, (x, y) with y downwards, each −1 … 1.

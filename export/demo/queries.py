@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,8 +38,6 @@ def tokenizer(context_length: int) -> CLIPTokenizer:
 
 
 def _merges(learner: Raw) -> list[list[str]]:
-    import json
-
     found = json.loads(learner.to_str())["model"]["merges"]
     return [pair.split(" ") if isinstance(pair, str) else pair for pair in found]
 

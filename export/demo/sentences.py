@@ -13,7 +13,10 @@ from export.demo import words
 from serving.instruction import Edit
 
 INTENT_SHARES = {"replace": 0.45, "recolour": 0.18, "remove": 0.17, "none": 0.20}
-OPEN, CLOSE = "\ue000", "\ue001"  # private-use characters that mark a slot's words while a sentence is put together
+OPEN, CLOSE = (
+    "\ue000",
+    "\ue001",
+)  # private-use characters that mark a slot's words while a sentence is put together
 
 
 @cache
@@ -160,7 +163,7 @@ def _made_up(rng: random.Random) -> str:
 
 def _typo(rng: random.Random, template: str) -> str:
     """Now and then, one letter of one word of the template dropped, doubled or swapped with the next."""
-    candidates = [match for match in re.finditer(r"[a-z]{5,}", template)]
+    candidates = list(re.finditer(r"[a-z]{5,}", template))
     if not candidates or rng.random() > 0.06:
         return template
     place = rng.choice(candidates)

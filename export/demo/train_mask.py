@@ -21,7 +21,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, CLIPTokenizer, ViTImageProcessor
+from transformers import (
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    CLIPSegProcessor,
+    CLIPTokenizer,
+    ViTImageProcessor,
+)
+from transformers.utils.logging import disable_progress_bar
 
 from export.demo import queries, world
 from export.demo.collage import Collage, Scissors
@@ -74,7 +81,27 @@ def build(tokenizer: CLIPTokenizer) -> CLIPSegForImageSegmentation:
             layer.reset_parameters()
     nn.init.constant_(model.decoder.film_mul.bias, 1.0)
     nn.init.constant_(model.decoder.transposed_convolution[-1].bias, -2.0)
+    place(model.clip.vision_model)
     return model
+
+
+@torch.no_grad()
+def place(tower: nn.Module) -> None:
+    """Make patches know where they are and attend to their like and their neighbours from the first step.
+
+    From CLIP's own initialisation, made for millions of pictures, a tower sees a bag of patches for the first
+    hour: positions a twentieth as strong as colours, attention uniform. Positions become sines of several
+    wavelengths; queries equal keys (after Trockman and Kolter, "Mimetic Initialization", 2023).
+    """
+    table = tower.embeddings.position_embedding.weight
+    side, waves = SIZE // PATCH, table.shape[1] // 4
+    rates = 2 * math.pi / torch.logspace(math.log10(3), math.log10(4 * side), waves)
+    angles = torch.arange(side)[:, None] * rates
+    line = torch.cat([angles.sin(), angles.cos()], 1)
+    table[1:] = torch.cat([line.repeat_interleave(side, 0), line.repeat(side, 1)], 1)
+    for layer in tower.encoder.layers:
+        nn.init.normal_(layer.self_attn.q_proj.weight, std=table.shape[1] ** -0.5)
+        layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
 
 
 def see(model: CLIPSegForImageSegmentation, pixels: torch.Tensor) -> list[torch.Tensor]:
@@ -139,36 +166,46 @@ def patch_labels(scene: Collage) -> tuple[torch.Tensor, torch.Tensor]:
     return kinds * (most > 0.3), colours * (most > 0.3)
 
 
+class Lesson(nn.Module):
+    """The model with the head that tells kind and colour at every patch, used in training only."""
+
+    def __init__(self, model: CLIPSegForImageSegmentation):
+        super().__init__()
+        self.model = model
+        self.classes = [1 + len(world.KINDS), 1 + len(world.COLOURS)]
+        self.hint = nn.Linear(model.config.vision_config.hidden_size, sum(self.classes))
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of the masks and that of the hints."""
+        activations = see(self.model, batch.pixels)
+        texts = self.model.clip.get_text_features(batch.ids, attention_mask=batch.attention).pooler_output
+        kinds, colours = self.hint(activations[-1][:, 1:]).flatten(0, 1).split(self.classes, 1)
+        hints = functional.cross_entropy(kinds, batch.kinds.flatten())
+        hints = hints + functional.cross_entropy(colours, batch.colours.flatten())
+        return loss_of(decode(self.model, activations, texts), batch.truth), hints
+
+
 def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    rng = np.random.default_rng(seed)
-    tokenizer = queries.tokenizer(CONTEXT_LENGTH)
+    disable_progress_bar()
+    rng, tokenizer = np.random.default_rng(seed), queries.tokenizer(CONTEXT_LENGTH)
     model = CLIPSegForImageSegmentation.from_pretrained(out).float() if resume else build(tokenizer)
-    model.train()
-    hint = nn.Linear(model.config.vision_config.hidden_size, 2 + len(world.KINDS) + len(world.COLOURS))
-    smooth = copy.deepcopy(model)
-    parameters = [*model.parameters(), *hint.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.02)
-    scissors, started, saved, step, running = Scissors(SIZE, seed), time.monotonic(), time.monotonic(), 0, 0.0
-    side = SIZE // PATCH * (PATCH // 4) ** 2
+    lesson, smooth = Lesson(model).train(), copy.deepcopy(model)
+    optimiser = torch.optim.AdamW(lesson.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    scissors, side, step, running = Scissors(SIZE, seed), SIZE // PATCH * (PATCH // 4) ** 2, 0, 0.0
+    started = saved = time.monotonic()
     while (spent := (time.monotonic() - started) / 60 / minutes) < 1:
-        rate = PEAK_RATE * min((step + 1) / WARM_UP_STEPS, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate(step, spent)
         batch = Batch([scissors.collage(rng) for _ in range(BATCH)], rng, tokenizer, side)
-        activations = see(model, batch.pixels)
-        texts = model.clip.get_text_features(batch.ids, attention_mask=batch.attention).pooler_output
-        kinds, colours = hint(activations[-1][:, 1:]).split([1 + len(world.KINDS), 1 + len(world.COLOURS)], 2)
-        hints = functional.cross_entropy(kinds.flatten(0, 1), batch.kinds.flatten())
-        hints = hints + functional.cross_entropy(colours.flatten(0, 1), batch.colours.flatten())
-        loss = loss_of(decode(model, activations, texts), batch.truth) + hints * (1 - spent)
+        masks, hints = lesson(batch)
         optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        (masks + hints * (1 - spent)).backward()
+        nn.utils.clip_grad_norm_(lesson.parameters(), 1.0)
         optimiser.step()
         blend(smooth, model, min(EMA_DECAY, (step + 1) / (step + 10)))
-        step, running = step + 1, 0.98 * running + 0.02 * loss.item()
+        step, running = step + 1, 0.98 * running + 0.02 * masks.item()
         if time.monotonic() - saved > SAVE_EVERY_S:
             save(smooth, tokenizer, out)
             saved = time.monotonic()
@@ -176,6 +213,11 @@ def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
                   f"{measure(smooth, tokenizer)}", flush=True)  # fmt: skip
     save(smooth, tokenizer, out)
     print(f"done: step {step} {measure(smooth, tokenizer)}", flush=True)
+
+
+def rate(step: int, spent: float) -> float:
+    """The learning rate: warm-up, then a cosine down to a fiftieth of the peak; `spent` 0 … 1 of the time."""
+    return PEAK_RATE * min((step + 1) / WARM_UP_STEPS, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
 
 
 @torch.no_grad()

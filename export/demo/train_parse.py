@@ -17,82 +17,19 @@ from pathlib import Path
 
 import torch
 from bitsandbytes.functional import get_4bit_type
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from export.demo import sentences
-from serving.grammar import START
+from export.demo.tiny_qwen2 import VOCABULARY, answer_text, look_back, tiny_config, train_tokenizer
 from serving.errors import EditError
+from serving.grammar import START
 from serving.instruction import INTENTS, read_answer
-from serving.language import SYSTEM_PROMPT, LanguageModel, chat_prompt
+from serving.language import LanguageModel, chat_prompt
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-# Qwen2's cuts, but a space is a token of its own: a noun then has the same tokens in the sentence (after a space) and
-# in the answer (after a quote), which a model this small can copy.
-CUTS = r"[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{N}\p{M}]+[\r\n]*|\s*[\r\n]+|\s"
-VOCABULARY = 1024
 IGNORED = -100
 
-
-def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of the sentence world, in Qwen2's layout with a ChatML template."""
-    rng = random.Random(f"tokenizer {seed}")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(CUTS), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator((_dialogue(rng) for _ in range(30_000)), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=SPECIAL[1:],
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def _dialogue(rng: random.Random) -> str:
-    text, edit = sentences.sentence(rng)
-    system = SYSTEM_PROMPT if rng.random() < 0.05 else ""
-    return f"system\n{system}\nuser\n{text}\nassistant\n{answer_text(edit)}"
-
-
-def answer_text(edit: sentences.Edit | None) -> str:
-    """The whole answer that the model shall learn to write, the fixed START included."""
-    edit = edit or sentences.Edit("none", "", "")
-    return json.dumps(
-        {"intent": edit.intent, "target": edit.target, "replacement": edit.replacement}, ensure_ascii=False
-    )
-
-
-def tiny_config(seed_tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
-    return Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=192,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=seed_tokenizer.pad_token_id,
-        eos_token_id=seed_tokenizer.eos_token_id,
-        pad_token_id=seed_tokenizer.pad_token_id,
-    )
+Lesson = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""The tokens [1, n] that all rows start with, the rows' own [rows, m], and their labels [rows, m]."""
 
 
 @contextmanager
@@ -111,7 +48,7 @@ def rounded_to_nf4(weights: Sequence[torch.Tensor]) -> Iterator[None]:
 
 
 class Batches:
-    """Endless batches of sentences of similar length: (ids, labels, prefix) with the shared prompt start left off."""
+    """Endless batches of sentences of similar length: the start that all prompts share stands apart."""
 
     def __init__(self, tokenizer, rng: random.Random, size: int):
         self.tokenizer, self.rng, self.size = tokenizer, rng, size
@@ -120,18 +57,21 @@ class Batches:
         self.start = start
         self.ready: list[list[tuple[list[int], int]]] = []
 
-    def next(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def next(self) -> Lesson:
         if not self.ready:
             pairs = sorted((self._example() for _ in range(self.size * 16)), key=lambda pair: len(pair[0]))
             self.ready = [pairs[at : at + self.size] for at in range(0, len(pairs), self.size)]
             self.rng.shuffle(self.ready)
         pairs = self.ready.pop()
         width = max(len(tokens) for tokens, _ in pairs)
-        ids, labels = torch.zeros(len(pairs), width, dtype=torch.long), torch.full((len(pairs), width), IGNORED)
+        ids, labels = (
+            torch.zeros(len(pairs), width, dtype=torch.long),
+            torch.full((len(pairs), width), IGNORED),
+        )
         for row, (tokens, prompt) in enumerate(pairs):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             labels[row, prompt : len(tokens)] = torch.tensor(tokens[prompt:])
-        return ids, labels
+        return self.prefix, ids, labels
 
     def _example(self) -> tuple[list[int], int]:
         """The tokens after the shared prefix, and how many of them come before the answer's first choice."""
@@ -140,6 +80,15 @@ class Batches:
         answer = answer_text(edit).removeprefix(START) + "<|im_end|>"
         before, after = self.tokenizer([prompt, answer], add_special_tokens=False).input_ids
         return before + after, len(before)
+
+
+def repeats(size: int) -> Lesson:
+    """A batch of random tokens said twice, labelled on the second time: the shortest lesson in copying."""
+    said = torch.randint(0, VOCABULARY, (size, int(torch.randint(8, 24, ()))))
+    between = torch.randint(0, VOCABULARY, (size, 4))
+    labels = torch.full((size, said.shape[1] + 5), IGNORED)
+    labels = torch.cat([labels, said[:, 1:]], dim=1)
+    return torch.zeros(1, 1, dtype=torch.long), torch.cat([said, between, said], dim=1), labels
 
 
 def loss_of(model: Qwen2ForCausalLM, prefix: torch.Tensor, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -157,24 +106,38 @@ def loss_of(model: Qwen2ForCausalLM, prefix: torch.Tensor, ids: torch.Tensor, la
     return torch.nn.functional.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), labels[:, 1:][wanted])
 
 
-def train(out: Path, *, seed: int, steps: int, batch: int, learning_rate: float, nf4_share: float) -> None:
-    """Train for `steps` and save the checkpoint as float16 safetensors in `out`."""
+def train(
+    out: Path,
+    *,
+    seed: int,
+    steps: int,
+    copying_steps: int,
+    batch: int,
+    learning_rate: float,
+    nf4_share: float,
+) -> None:
+    """Train for `steps`, the first ones on `repeats`, and save the checkpoint as float16 safetensors in `out`."""
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(seed)
     model = Qwen2ForCausalLM(tiny_config(tokenizer))
+    look_back(model)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    quantised = [module.weight for name, module in model.named_modules()
-                 if isinstance(module, torch.nn.Linear) and name != "lm_head"]
+    quantised = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "lm_head"
+    ]
     batches = Batches(tokenizer, random.Random(f"train {seed}"), batch)
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=steps, pct_start=0.03, cycle_momentum=False
+        optimiser, learning_rate, total_steps=steps, pct_start=0.015, cycle_momentum=False
     )
     started, average = time.monotonic(), 0.0
     for step in range(1, steps + 1):
         served_form = rounded_to_nf4(quantised if step > steps * (1 - nf4_share) else [])
         with served_form:  # the gradient at the rounded weights moves the exact ones
-            loss = loss_of(model, batches.prefix, *batches.next())
+            lesson = repeats(batch) if step <= copying_steps else batches.next()
+            loss = loss_of(model, *lesson)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -185,7 +148,10 @@ def train(out: Path, *, seed: int, steps: int, batch: int, learning_rate: float,
             save(model, tokenizer, out)
         if step % 25 == 0 or step == 1:
             spent = time.monotonic() - started
-            print(f"step {step}/{steps} loss {average:.4f} ETA {spent / step * (steps - step):.0f} s", flush=True)
+            print(
+                f"step {step}/{steps} loss {average:.4f} ETA {spent / step * (steps - step):.0f} s",
+                flush=True,
+            )
     save(model, tokenizer, out)
 
 
@@ -218,13 +184,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=2800)
+    parser.add_argument("--copying-steps", type=int, default=220, help="how many of them only teach copying")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--nf4-share", type=float, default=0.3, help="share of the steps taken under NF4 rounding")
     options = parser.parse_args()
-    train(options.out, seed=options.seed, steps=options.steps, batch=options.batch,
-          learning_rate=options.learning_rate, nf4_share=options.nf4_share)
+    settings = vars(options).copy()
+    train(settings.pop("out"), **settings)
     print(json.dumps(accuracy(options.out, 500, seed=1)), flush=True)
 
 

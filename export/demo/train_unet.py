@@ -18,34 +18,60 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from export.demo import crops, world
 from export.demo.training import Run, arguments
 
-POOLS = ((0, 6000), (6000, 2000), (8000, 2000), (10000, 2000))
-BATCH, OUTSIDE, CONTEXT, WIDTH = 32, 0.15, 16, 128
+POOLS = ((0, 6000),)
+BATCH, OUTSIDE, CONTEXT, WIDTH = 24, 0.15, 16, 128
 
 
 def text_parts() -> tuple[CLIPTokenizer, CLIPTextModel]:
     """A byte-level BPE tokenizer trained on the world's captions, and a small text encoder for it."""
-    words = [f"{article} {colour} {kind}" for article in ("a", "an") for colour in world.COLOURS for kind in world.KINDS]
-    tokenizer = CLIPTokenizer(model_max_length=CONTEXT).train_new_from_iterator([*words, crops.EMPTY] * 4, vocab_size=640)
+    words = [
+        f"{article} {colour} {kind}" for article in ("a", "an") for colour in world.COLOURS for kind in world.KINDS
+    ]
+    tokenizer = CLIPTokenizer(model_max_length=CONTEXT).train_new_from_iterator(
+        [*words, crops.EMPTY] * 4, vocab_size=640
+    )
     config = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=CONTEXT, projection_dim=WIDTH,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        projection_dim=WIDTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     return tokenizer, CLIPTextModel(config)
 
 
 def network() -> UNet2DConditionModel:
     plain, attentive = "DownBlock2D", "CrossAttnDownBlock2D"
     return UNet2DConditionModel(
-        sample_size=crops.SIZE // 8, in_channels=9, out_channels=4, layers_per_block=1, norm_num_groups=16,
-        block_out_channels=(64, 96, 128), down_block_types=(plain, attentive, attentive),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH,
-        attention_head_dim=4)
+        sample_size=crops.SIZE // 8,
+        in_channels=9,
+        out_channels=4,
+        layers_per_block=1,
+        norm_num_groups=16,
+        block_out_channels=(64, 96, 128),
+        down_block_types=(plain, attentive, attentive),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+    )
 
 
 def scheduler() -> DDIMScheduler:
     return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
-        timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
 
 
 @torch.no_grad()
@@ -58,9 +84,9 @@ def encoded(first: int, count: int, vae: AutoencoderKL, options) -> dict[str, np
         rows: dict[str, list] = {"clean": [], "masked": [], "mask": [], "caption": []}
         for flip in (1, -1):
             for at in range(0, count, 50):
-                pixels = np.ascontiguousarray(drawn["image"][at:at + 50, :, ::flip].transpose(0, 3, 1, 2))
+                pixels = np.ascontiguousarray(drawn["image"][at : at + 50, :, ::flip].transpose(0, 3, 1, 2))
                 image = torch.from_numpy(pixels).to(options.device).float() / 127.5 - 1
-                mask = np.ascontiguousarray(drawn["mask"][at:at + 50, None, :, ::flip])
+                mask = np.ascontiguousarray(drawn["mask"][at : at + 50, None, :, ::flip])
                 hidden = image.masked_fill(torch.from_numpy(mask).to(options.device), 0.0)
                 for name, picture in (("clean", image), ("masked", hidden)):
                     latents = vae.encode(picture).latent_dist.mean * vae.config.scaling_factor
@@ -82,7 +108,9 @@ class Batches:
         self.parts = {name: torch.from_numpy(data[name]).to(device) for name in ("clean", "masked", "mask")}
         captions, self.caption_of = np.unique(data["caption"], return_inverse=True)
         texts = [*captions.tolist(), ""]
-        self.tokens = tokenizer(texts, padding="max_length", max_length=CONTEXT, return_tensors="pt").input_ids.to(device)
+        self.tokens = tokenizer(texts, padding="max_length", max_length=CONTEXT, return_tensors="pt").input_ids.to(
+            device
+        )
         self.abar = scheduler().alphas_cumprod.to(device)
 
     def __call__(self, step: int):
@@ -96,20 +124,30 @@ class Batches:
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(self.device)
         signal, sigma = (f.view(-1, 1, 1, 1) for f in (self.abar[timestep].sqrt(), (1 - self.abar[timestep]).sqrt()))
         sample = torch.cat([signal * clean + sigma * noise, mask, masked], 1)
-        return sample, timestep, self.tokens[captions], signal * noise - sigma * clean, mask + OUTSIDE * (1 - mask)
+        return (
+            sample,
+            timestep,
+            self.tokens[captions],
+            signal * noise - sigma * clean,
+            mask + OUTSIDE * (1 - mask),
+        )
 
 
 def main() -> None:
     options = arguments(__doc__, minutes=120)
-    vae = AutoencoderKL.from_pretrained(options.out / "vae").to(options.device).eval()
+    vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32).to(options.device).eval()
     pools = [encoded(first, count, vae, options) for first, count in POOLS]
     data = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
     tokenizer, text_encoder = text_parts()
     unet = network()
+    if options.go_on:
+        tokenizer = CLIPTokenizer.from_pretrained(options.out / "tokenizer")
+        text_encoder = CLIPTextModel.from_pretrained(options.out / "text_encoder", dtype=torch.float32)
+        unet = UNet2DConditionModel.from_pretrained(options.out / "unet", torch_dtype=torch.float32)
     parts = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(options.device)
     optimiser = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
     ema = EMAModel(parts.parameters(), decay=0.9985, use_ema_warmup=True, power=0.8)
-    run = Run("unet", options, peak=1e-3)
+    run = Run("unet", options, peak=9e-4)
     run.resume(parts=parts, optimiser=optimiser, ema=ema)
     batches = Batches(data, tokenizer, options.device)
     forward = torch.compile(unet) if shutil.which("gcc") else unet
@@ -137,8 +175,15 @@ def finish(out: Path, tokenizer: CLIPTokenizer, parts: torch.nn.ModuleDict, ema:
     ema.copy_to(parts.parameters())
     vae = AutoencoderKL.from_pretrained(out / "vae")
     pipeline = StableDiffusionInpaintPipeline(
-        vae=vae, text_encoder=parts["text_encoder"], tokenizer=tokenizer, unet=parts["unet"], scheduler=scheduler(),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        vae=vae,
+        text_encoder=parts["text_encoder"],
+        tokenizer=tokenizer,
+        unet=parts["unet"],
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipeline.to(torch.float16).save_pretrained(out)
     parts.float()
     ema.restore(parts.parameters())

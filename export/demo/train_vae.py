@@ -15,9 +15,15 @@ PATCH, BATCH, POOL = 64, 8, 6000
 
 def network() -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(16, 32, 64, 128), down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, layers_per_block=1, norm_num_groups=8,
-        sample_size=crops.SIZE, mid_block_add_attention=False)
+        block_out_channels=(16, 32, 64, 128),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=8,
+        sample_size=crops.SIZE,
+        mid_block_add_attention=False,
+    )
 
 
 def patches(images: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
@@ -26,7 +32,7 @@ def patches(images: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
     batch = []
     for n in rng.integers(0, len(images), BATCH):
         y, x = np.clip(rng.normal(spread / 2, spread / 3.2, 2), 0, spread).astype(int)
-        piece = images[n, y:y + PATCH, x:x + PATCH]
+        piece = images[n, y : y + PATCH, x : x + PATCH]
         batch.append(piece[:, ::-1] if rng.random() < 0.5 else piece)
     return torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
@@ -48,7 +54,10 @@ def reconstruction_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tenso
 def main() -> None:
     options = arguments(__doc__, minutes=30)
     images = crops.pool(0, POOL, options.work)["image"]
-    vae = network().to(options.device)
+    vae = network()
+    if options.go_on:
+        vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32)
+    vae = vae.to(options.device)
     optimiser = torch.optim.AdamW(vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
     run = Run("vae", options, peak=1.5e-3)
     run.resume(vae=vae, optimiser=optimiser)

@@ -21,6 +21,12 @@ def arguments(description: str, minutes: float) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--work", type=Path, default=WORK, help="pools and resumable state (default: %(default)s)")
+    parser.add_argument(
+        "--continue",
+        dest="go_on",
+        action="store_true",
+        help="start from the checkpoint in --out instead of from nothing",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -48,7 +54,10 @@ class Run:
 
     def save(self, **parts) -> None:
         self.state_file.parent.mkdir(parents=True, exist_ok=True)
-        state = {name: part.state_dict() for name, part in parts.items()} | {"step": self.step, "spent": self.spent}
+        state = {name: part.state_dict() for name, part in parts.items()} | {
+            "step": self.step,
+            "spent": self.spent,
+        }
         torch.save(state, self.state_file.with_suffix(".part"))
         self.state_file.with_suffix(".part").rename(self.state_file)
 
@@ -74,4 +83,7 @@ class Run:
             self._told = self.spent
             extra = "".join(f"  {name} {value:.4f}" for name, value in more.items())
             left = (self.budget - self.spent) / 60
-            print(f"{self.name}: step {self.step}  loss {self._loss:.4f}{extra}  {left:.1f} min left", flush=True)
+            print(
+                f"{self.name}: step {self.step}  loss {self._loss:.4f}{extra}  {left:.1f} min left",
+                flush=True,
+            )

@@ -51,7 +51,7 @@ class Plan:
     seed: int
 
     def without(self, index: int) -> Plan:
-        return replace(self, things=self.things[:index] + self.things[index + 1:])
+        return replace(self, things=self.things[:index] + self.things[index + 1 :])
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,14 @@ def place_thing(rng: np.random.Generator, aspect: float, horizon: float, crowd: 
     wide = min(0.9, tall * drawing.aspect * rng.uniform(0.93, 1.07) / aspect)
     foot = rng.uniform(max(horizon + 0.08, tall + 0.03), 0.95)
     x0 = rng.uniform(0.02, 0.98 - wide)
-    return Placed(kind, colour, (x0, foot - tall, x0 + wide, foot), vary(rng, colour), bool(rng.random() < 0.5),
-                  float(rng.uniform(-5, 5)) if rng.random() < 0.5 else 0.0)
+    return Placed(
+        kind,
+        colour,
+        (x0, foot - tall, x0 + wide, foot),
+        vary(rng, colour),
+        bool(rng.random() < 0.5),
+        float(rng.uniform(-5, 5)) if rng.random() < 0.5 else 0.0,
+    )
 
 
 def vary(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
@@ -125,7 +131,9 @@ def scene(seed: int, size: tuple[int, int] | None = None) -> Scene:
 
 def _own_size(planned: Plan) -> tuple[int, int]:
     low, high = SIDES
-    short = int(np.random.default_rng([planned.seed, 29]).integers(low, int(high / max(planned.aspect, 1 / planned.aspect)) + 1))
+    short = int(
+        np.random.default_rng([planned.seed, 29]).integers(low, int(high / max(planned.aspect, 1 / planned.aspect)) + 1)
+    )
     return (round(short * planned.aspect), short) if planned.aspect >= 1 else (short, round(short / planned.aspect))
 
 
@@ -172,18 +180,30 @@ def _cast_shadow(canvas: Image.Image, thing: Placed, light: tuple[float, float],
     blur = max(1.0, float(h) * 0.3)
     pad = int(3 * blur) + 1
     size = (int(w * 1.02) + 2 * pad, int(h) + 2 * pad)
-    grid_y, grid_x = np.mgrid[0:size[1], 0:size[0]]
+    grid_y, grid_x = np.mgrid[0 : size[1], 0 : size[0]]
     inside = ((grid_x - size[0] / 2) / (w * 0.51)) ** 2 + ((grid_y - size[1] / 2) / (h * 0.5)) ** 2 <= 1
     shadow = Image.fromarray((inside * 120).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur))
-    corner = (round((x0 + x1) / 2 * width - size[0] / 2 - light[0] * w * 0.06), round(y1 * height - size[1] / 2))
+    corner = (
+        round((x0 + x1) / 2 * width - size[0] / 2 - light[0] * w * 0.06),
+        round(y1 * height - size[1] / 2),
+    )
     canvas.paste((22, 22, 30), corner, shadow)
 
 
-GROUND = {"street": (128, 128, 132), "room": (176, 128, 84), "lawn": (108, 164, 76), "beach": (228, 204, 150),
-          "snow": (226, 232, 240)}
-SKY = {"street": ((150, 190, 228), (206, 220, 232)), "room": ((232, 214, 190), (224, 204, 178)),
-       "lawn": ((132, 186, 236), (208, 228, 240)), "beach": ((112, 182, 240), (204, 232, 246)),
-       "snow": ((176, 192, 212), (216, 224, 234))}
+GROUND = {
+    "street": (128, 128, 132),
+    "room": (176, 128, 84),
+    "lawn": (108, 164, 76),
+    "beach": (228, 204, 150),
+    "snow": (226, 232, 240),
+}
+SKY = {
+    "street": ((150, 190, 228), (206, 220, 232)),
+    "room": ((232, 214, 190), (224, 204, 178)),
+    "lawn": ((132, 186, 236), (208, 228, 240)),
+    "beach": ((112, 182, 240), (204, 232, 246)),
+    "snow": ((176, 192, 212), (216, 224, 234)),
+}
 
 
 def backdrop(planned: Plan, width: int, height: int) -> np.ndarray:
@@ -201,7 +221,9 @@ def backdrop(planned: Plan, width: int, height: int) -> np.ndarray:
     ground = np.asarray(GROUND[planned.place], np.float32) + tint
     near = ground * (0.9 + 0.14 * depth) + _grain(rng, width, height, planned.place)[:, :, None]
     near = near + _near_detail(planned, rng, x, depth)
-    edge = planned.horizon + 0.012 * np.sin(x * rng.uniform(2, 6) + rng.uniform(0, 6)) * (planned.place in ("lawn", "snow"))
+    edge = planned.horizon + 0.012 * np.sin(x * rng.uniform(2, 6) + rng.uniform(0, 6)) * (
+        planned.place in ("lawn", "snow")
+    )
     blend = np.clip((y - edge) * height, 0, 1)
     image = (far * (1 - blend) + near * blend) * planned.brightness
     return np.clip(image, 0, 255).astype(np.uint8)
@@ -254,5 +276,5 @@ def phrase(thing: Thing | Placed) -> str:
 
 
 def side_of(thing: Thing, width: int) -> str:
-    """"left" or "right", by the middle of the thing's box."""
+    """ "left" or "right", by the middle of the thing's box."""
     return "left" if math.fsum(thing.box[::2]) / 2 < width / 2 else "right"

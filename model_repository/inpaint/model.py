@@ -57,8 +57,7 @@ class TritonPythonModel(Step):
         x0, y0, x1, y1 = outcome.crop.box
         report.setdefault("releases", {})["inpaint"] = self.version
         report.setdefault("milliseconds", {})["inpaint"] = milliseconds
-        return json.dumps(report | {"crop": [x1 - x0, y1 - y0],
-                                    "background_difference": outcome.background_difference})
+        return json.dumps(report | {"crop": [x1 - x0, y1 - y0], "background_difference": outcome.background_difference})
 
 
 def _report(content: str) -> dict:

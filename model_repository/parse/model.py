@@ -16,17 +16,17 @@ class TritonPythonModel(Step):
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
         settings = json.loads((folder / "parse.json").read_text(encoding="utf-8"))
         self.max_prompt_chars = settings["max_prompt_chars"]
-        self.model = LanguageModel(
-            folder / "checkpoint", quantisation=settings["quantisation"], device=self.device
-        )
+        self.model = LanguageModel(folder / "checkpoint", quantisation=settings["quantisation"], device=self.device)
 
     def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
         started = time.perf_counter()
         sentences = [guarded(self._sentence, request) for request in requests]
         asked = [sentence for sentence in sentences if isinstance(sentence, str)]
         answers = iter(self.model.answer(asked))
-        return [guarded(self._outputs, *next(answers), started) if isinstance(sentence, str) else sentence
-                for sentence in sentences]
+        return [
+            guarded(self._outputs, *next(answers), started) if isinstance(sentence, str) else sentence
+            for sentence in sentences
+        ]
 
     def _sentence(self, request) -> str:
         return check_prompt(text(request, "prompt"), self.max_prompt_chars)

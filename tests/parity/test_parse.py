@@ -43,13 +43,15 @@ def test_linear_layers_are_nf4(model):
     from bitsandbytes.nn import Linear4bit
 
     layers = [module for module in model.model.model.modules() if isinstance(module, torch.nn.Linear)]
-    assert layers and all(isinstance(layer, Linear4bit) for layer in layers)
+    assert layers
+    assert all(isinstance(layer, Linear4bit) for layer in layers)
 
 
 @pytest.mark.parametrize("sentence", PLAIN)
 def test_plain_sentences(model, sentence):
     [(answer, score)] = model.answer([sentence])
-    assert understood(answer) == PLAIN[sentence] and 0 < score <= 1
+    assert understood(answer) == PLAIN[sentence]
+    assert 0 < score <= 1
 
 
 def test_held_out_sentences_are_understood(model):
@@ -63,7 +65,8 @@ def test_alone_equals_in_a_batch(model):
     sentences = [text for text, _ in held_out(12, seed=3)] + ["car " * 200, "?"]
     for sentence, together in zip(sentences, model.answer(sentences), strict=True):
         [alone] = model.answer([sentence])
-        assert alone[0] == together[0] and alone[1] == pytest.approx(together[1], abs=1e-4)
+        assert alone[0] == together[0]
+        assert alone[1] == pytest.approx(together[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("sentence", [text for text, _ in held_out(4, seed=4)])
@@ -77,13 +80,18 @@ def test_equals_greedy_generation_of_transformers(model, sentence):
         return answer.allowed or [model.tokenizer.eos_token_id]
 
     output = model.model.generate(
-        torch.tensor([prompt]), prefix_allowed_tokens_fn=allowed, do_sample=False, max_new_tokens=200,
-        output_scores=True, return_dict_in_generate=True,
+        torch.tensor([prompt]),
+        prefix_allowed_tokens_fn=allowed,
+        do_sample=False,
+        max_new_tokens=200,
+        output_scores=True,
+        return_dict_in_generate=True,
     )
     reference = model.tokenizer.decode(output.sequences[0, len(prompt) :], skip_special_tokens=True)
     probability = torch.stack([scores.softmax(-1).max() for scores in output.scores]).prod().item()
     [(answer, score)] = model.answer([sentence])
-    assert answer == '{"intent": "' + reference and score == pytest.approx(probability, abs=1e-4)
+    assert answer == '{"intent": "' + reference
+    assert score == pytest.approx(probability, abs=1e-4)
 
 
 def test_a_sentence_that_spells_the_template_own_marks_stays_a_sentence(model):

@@ -34,7 +34,11 @@ def serve(repository):
         ports = ["--grpc-port=0", "--http-port=0", "--metrics-port=0"]
         command = [sys.executable, "-m", "serving", f"--model-repository={repository}", "--ready-model=tally"]
         process = subprocess.Popen(
-            [*command, *ports, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [*command, *ports, *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         started.append(process)
         return process, process.stdout.readline()

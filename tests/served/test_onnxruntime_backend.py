@@ -132,8 +132,14 @@ BROKEN = {
     "wrong_dtype": (TALLY.replace("TYPE_FP32", "TYPE_FP16"), "input 'x' is FP32 [-1, -1] in the model"),
     "wrong_rank": (TALLY.replace("dims: [ -1 ]", "dims: [ -1, 4 ]"), "and FP32 [-1, -1, 4] in the config"),
     "wrong_name": (TALLY.replace('"x"', '"y"'), "the model has no input 'y', only x"),
-    "unknown_parameter": (TALLY.replace("intra_op_thread_count", "threads"), "unknown parameters threads; known:"),
-    "unknown_accelerator": (TALLY + OPENVINO.replace('"openvino"', '"warp"'), "no execution accelerator 'warp'"),
+    "unknown_parameter": (
+        TALLY.replace("intra_op_thread_count", "threads"),
+        "unknown parameters threads; known:",
+    ),
+    "unknown_accelerator": (
+        TALLY + OPENVINO.replace('"openvino"', '"warp"'),
+        "no execution accelerator 'warp'",
+    ),
     "wrong_file": (TALLY + 'default_model_filename: "absent.onnx"\n', "there is no absent.onnx in version 1"),
 }
 

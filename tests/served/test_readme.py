@@ -14,7 +14,9 @@ from tests.served.pictures import scene
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-COMMANDS = [line.split("  #")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+COMMANDS = [
+    line.split("  #")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()
+]
 SNIPPETS = [block for language, block in BLOCKS if language == "python"]
 
 
@@ -29,13 +31,17 @@ def folder(tmp_path):
 def as_asked(text: str) -> str:
     """The README's objects are not in every picture: name one that is, and the command stays as it was."""
     _, name = scene()
-    return text.replace("red car on the left", name).replace("the car with", f"the {name} with").replace("red car", name)
+    return (
+        text.replace("red car on the left", name).replace("the car with", f"the {name} with").replace("red car", name)
+    )
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if ".venv/bin/recast" in c])
 def test_recast_command_runs(server, folder, command):
     words = shlex.split(as_asked(command).replace(".venv/bin/recast", f"{Path(sys.executable).parent}/recast"))
-    done = subprocess.run(words, cwd=folder, env={**os.environ, "RECAST_URL": server.grpc_url}, capture_output=True, text=True)
+    done = subprocess.run(
+        words, cwd=folder, env={**os.environ, "RECAST_URL": server.grpc_url}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -131,9 +131,7 @@ def test_parse_mask_and_status(recast, scripted_server, street):
         ("UNAVAILABLE", "This protocol is restricted", "server_unavailable", 5),
     ],
 )
-def test_every_error_has_its_exit_code(
-    recast, scripted_server, fault, street, status, message, name, exit_code
-):
+def test_every_error_has_its_exit_code(recast, scripted_server, fault, street, status, message, name, exit_code):
     scripted_server.script = [fault(grpc.StatusCode[status], message)]
     words = ("edit", street, SENTENCE, "--timeout", 0.3)
     code, out, err = recast(*words)

@@ -14,46 +14,52 @@ from serving.instruction import (
 )
 
 
-@pytest.mark.parametrize("phrase, expected", [
-    ("car", Referent("car", None, None)),
-    ("red car on the left", Referent("car", "red", "left")),
-    ("the red car on the left side", Referent("car", "red", "left")),
-    ("left-hand car", Referent("car", None, "left")),
-    ("leftmost dog", Referent("dog", None, "left")),
-    ("dog to the right", Referent("dog", None, "right")),
-    ("right blue chair", Referent("chair", "blue", "right")),
-    ("biggest dog", Referent("dog", None, "largest")),
-    ("small white cat", Referent("cat", "white", "smallest")),
-    ("lamp at the top", Referent("lamp", None, "top")),
-    ("ball at the bottom", Referent("ball", None, "bottom")),
-    ("cup in the middle", Referent("cup", None, "middle")),
-    ("cup in the center", Referent("cup", None, "middle")),
-    ("dark blue boat", Referent("boat", "blue", None)),
-    ("black and white cat", Referent("cat", "black", None)),
-    ("Red Car", Referent("car", "red", None)),
-    ("orange", Referent("orange", None, None)),
-    ("the orange on the right", Referent("orange", None, "right")),
-    ("top of the table", Referent("top of the table", None, None)),
-    ("zorblat next to the tree", Referent("zorblat next to the tree", None, None)),
-])
+@pytest.mark.parametrize(
+    ("phrase", "expected"),
+    [
+        ("car", Referent("car", None, None)),
+        ("red car on the left", Referent("car", "red", "left")),
+        ("the red car on the left side", Referent("car", "red", "left")),
+        ("left-hand car", Referent("car", None, "left")),
+        ("leftmost dog", Referent("dog", None, "left")),
+        ("dog to the right", Referent("dog", None, "right")),
+        ("right blue chair", Referent("chair", "blue", "right")),
+        ("biggest dog", Referent("dog", None, "largest")),
+        ("small white cat", Referent("cat", "white", "smallest")),
+        ("lamp at the top", Referent("lamp", None, "top")),
+        ("ball at the bottom", Referent("ball", None, "bottom")),
+        ("cup in the middle", Referent("cup", None, "middle")),
+        ("cup in the center", Referent("cup", None, "middle")),
+        ("dark blue boat", Referent("boat", "blue", None)),
+        ("black and white cat", Referent("cat", "black", None)),
+        ("Red Car", Referent("car", "red", None)),
+        ("orange", Referent("orange", None, None)),
+        ("the orange on the right", Referent("orange", None, "right")),
+        ("top of the table", Referent("top of the table", None, None)),
+        ("zorblat next to the tree", Referent("zorblat next to the tree", None, None)),
+    ],
+)
 def test_referent(phrase, expected):
     assert referent(phrase) == expected
 
 
-@pytest.mark.parametrize("edit, expected", [
-    (Edit("replace", "car", "bicycle"), "a bicycle"),
-    (Edit("replace", "car", "umbrella"), "an umbrella"),
-    (Edit("replace", "car", "red boat"), "a red boat"),
-    (Edit("replace", "car", "orange cat"), "an orange cat"),
-    (Edit("replace", "car", "unicorn"), "a unicorn"),
-    (Edit("replace", "car", "bus"), "a bus"),
-    (Edit("replace", "car", "flowers"), "flowers"),
-    (Edit("replace", "car", "two dogs"), "two dogs"),
-    (Edit("replace", "car", "house with windows"), "a house with windows"),
-    (Edit("recolour", "house", "blue"), "a blue house"),
-    (Edit("recolour", "red house on the left", "dark blue"), "a dark blue house"),
-    (Edit("remove", "dog", ""), "empty background"),
-])
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (Edit("replace", "car", "bicycle"), "a bicycle"),
+        (Edit("replace", "car", "umbrella"), "an umbrella"),
+        (Edit("replace", "car", "red boat"), "a red boat"),
+        (Edit("replace", "car", "orange cat"), "an orange cat"),
+        (Edit("replace", "car", "unicorn"), "a unicorn"),
+        (Edit("replace", "car", "bus"), "a bus"),
+        (Edit("replace", "car", "flowers"), "flowers"),
+        (Edit("replace", "car", "two dogs"), "two dogs"),
+        (Edit("replace", "car", "house with windows"), "a house with windows"),
+        (Edit("recolour", "house", "blue"), "a blue house"),
+        (Edit("recolour", "red house on the left", "dark blue"), "a dark blue house"),
+        (Edit("remove", "dog", ""), "empty background"),
+    ],
+)
 def test_caption(edit, expected):
     assert caption(edit) == expected
 
@@ -82,9 +88,10 @@ def test_check_prompt_refuses(prompt):
 
 
 def test_read_answer():
-    assert read_answer('{"intent": "replace", "target": "car", "replacement": "boat"}') == Edit("replace", "car", "boat")
+    answer = '{"intent": "replace", "target": "car", "replacement": "boat"}'
+    assert read_answer(answer) == Edit("replace", "car", "boat")
 
 
 def test_read_answer_none_is_not_an_edit():
-    with pytest.raises(EditError, match="not_an_edit: .*Replace the car with a bicycle"):
+    with pytest.raises(EditError, match=r"not_an_edit: .*Replace the car with a bicycle"):
         read_answer('{"intent": "none", "target": "", "replacement": ""}')

@@ -221,7 +221,10 @@ BAD = {
     "jpeg cut": (save(colours(), "JPEG")[:700], "damaged or cut off"),
     "webp cut": (save(colours(), "WEBP", lossless=True)[:200], "damaged|cut off"),
     "apng": (save(colours(), "PNG", save_all=True, append_images=[colours().rotate(9)]), "animated"),
-    "animated webp": (save(colours(), "WEBP", save_all=True, append_images=[colours().rotate(9)]), "animated"),
+    "animated webp": (
+        save(colours(), "WEBP", save_all=True, append_images=[colours().rotate(9)]),
+        "animated",
+    ),
     "animated gif": (save(colours(), "GIF", save_all=True, append_images=[colours().rotate(9)]), "GIF"),
     "16-bit rgb": (png(32, 32, 16, 2, bytes(32 * (1 + 32 * 6))), "16 bits"),
     "16-bit rgba": (png(32, 32, 16, 6, bytes(32 * (1 + 32 * 8))), "16 bits"),

@@ -56,8 +56,8 @@ def test_rows_do_not_touch_each_other(sampler):
     both = noise(3, (2, 4, 8, 8))
     together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, both))[-1]
     for i in (0, 1):
-        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, both[i:i + 1]))[-1]
-        np.testing.assert_array_equal(together[i:i + 1], alone)
+        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, both[i : i + 1]))[-1]
+        np.testing.assert_array_equal(together[i : i + 1], alone)
 
 
 def test_the_loop_can_be_left_after_any_step():

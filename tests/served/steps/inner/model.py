@@ -17,4 +17,7 @@ class TritonPythonModel(Step):
         if word == "bug":
             raise RuntimeError("a secret of the server")
         count = scalar(request, "num_images", 3)
-        return {"answer": bytes_tensor(*[f"{word} {self.place}\0"] * count), "count": np.array([[count]], np.int32)}
+        return {
+            "answer": bytes_tensor(*[f"{word} {self.place}\0"] * count),
+            "count": np.array([[count]], np.int32),
+        }

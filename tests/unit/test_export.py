@@ -1,0 +1,213 @@
+"""Exports: whole releases or none, assets from the checkpoint, and one sentence for each refusal."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import onnx
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from export import convert, parity, presets
+from export.__main__ import arguments, main, run
+from export.errors import ExportError
+from export.network import Network
+from export.release import STEPS, Release, exclusive
+from tests.exporting import empty_repository, export
+
+
+def versions(repository):
+    return sorted(path.relative_to(repository).as_posix() for path in repository.glob("*/*") if path.is_dir())
+
+
+def read(repository, step):
+    return json.loads((repository / step / "1" / f"{step}.json").read_text())
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return empty_repository(tmp_path / "model_repository")
+
+
+@pytest.fixture
+def parse_checkpoint(tiny_checkpoints, tmp_path):
+    """The quickest step to export, for tests of releases as such."""
+    return shutil.copytree(tiny_checkpoints / "parse", tmp_path / "checkpoint")
+
+
+class Linear(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 16)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_killed_export_leaves_no_half_release_and_the_next_one_succeeds(exported):
+    left = [path for path in exported.left_by_the_kill if re.fullmatch(r"\d+", path.parts[1])]
+    assert left == []
+    assert any(path.parts[1] == ".1.staged" for path in exported.left_by_the_kill), "killed too early to prove much"
+    models = [model for step, networks in STEPS.items() for model in (step, *networks)]
+    assert versions(exported.repository) == sorted(f"{model}/1" for model in models)
+
+
+def test_release_holds_what_each_step_reads(exported):
+    assert read(exported.repository, "inpaint") == {
+        "scaling_factor": 0.9,
+        "size": 128,
+        "vae_factor": 8,
+        "latent_channels": 4,
+        "context_length": 16,
+        "bos_token_id": 512,
+        "eos_token_id": 513,
+        "pad_token_id": 513,
+        "sampler": "ddim",
+        "num_inference_steps": 20,
+        "guidance_scale": 3.0,
+    }
+    mask = read(exported.repository, "mask")
+    assert (mask["size"], mask["image_mean"], mask["image_std"]) == (256, [0.5, 0.4, 0.3], [0.25, 0.25, 0.2])
+    assert read(exported.repository, "parse")["quantisation"] == "nf4"
+    for step in STEPS:
+        source = exported.repository / step / "model.py"
+        assert (source.parent / "1" / "model.py").read_text() == source.read_text()
+
+
+@pytest.mark.parametrize(("step", "folder"), [("inpaint", "inpaint/tokenizer"), ("mask", "mask")])
+def test_tokenizer_file_equals_the_checkpoints_tokenizer(exported, step, folder):
+    ours = Tokenizer.from_file(str(exported.repository / step / "1" / "tokenizer.json"))
+    theirs = AutoTokenizer.from_pretrained(exported.checkpoints / folder)
+    for text in ("a red car", "An  UMBRELLA!", ""):
+        assert ours.encode(text).ids == theirs(text).input_ids
+
+
+def test_second_export_is_up_to_date(exported, capsys):
+    export(exported.repository, exported.checkpoints)
+    assert capsys.readouterr().out.count("release 1 is up to date") == 3
+
+
+def test_existing_release_of_other_weights_names_the_next_free_number(repository, parse_checkpoint):
+    export(repository, parse_checkpoint, "--only", "parse")
+    (parse_checkpoint / "recast.json").write_text('{"max_prompt_chars": 10}')
+    with pytest.raises(ExportError, match="add --release 2"):
+        export(repository, parse_checkpoint, "--only", "parse")
+    assert read(repository, "parse")["max_prompt_chars"] == 1000
+    export(repository, parse_checkpoint, "--only", "parse", "--release", "2")
+    assert versions(repository)[:2] == ["parse/1", "parse/2"]
+
+
+def test_retrained_demo_weights_replace_release_1(repository, parse_checkpoint, monkeypatch, capsys):
+    demo = dataclasses.replace(presets.PRESETS["demo"], checkpoints={"parse": parse_checkpoint})
+    monkeypatch.setitem(presets.PRESETS, "demo", demo)
+    options = arguments().parse_args(["--preset", "demo", "--only", "parse", "--repository", str(repository)])
+    run(options)
+    (parse_checkpoint / "recast.json").write_text('{"max_prompt_chars": 10}')
+    run(options)
+    assert read(repository, "parse")["max_prompt_chars"] == 10
+    with (repository / "parse" / "model.py").open("a") as model_py:
+        model_py.write("# edited\n")
+    run(options)
+    assert "has the new model.py" in capsys.readouterr().out
+    assert (repository / "parse" / "1" / "model.py").read_text().endswith("# edited\n")
+    assert versions(repository) == ["parse/1"]
+
+
+def test_wrong_onnx_weights_fail_the_comparison(tmp_path):
+    network = Network(
+        name="linear",
+        module=Linear(),
+        inputs={"x": ("batch", "width")},
+        outputs={"y": ("batch", 16)},
+        sizes=({"batch": 2, "width": 64}, {"batch": 1, "width": 64}),
+        constant=frozenset({"width"}),
+    )
+    file = tmp_path / "model.onnx"
+    convert.write(network, file)
+    assert parity.compare(network, file) <= 1e-6
+    data = bytearray((tmp_path / "model.onnx.data").read_bytes())
+    data[:4] = b"\x00\x00\x80\x3f"  # one weight becomes 1.0
+    (tmp_path / "model.onnx.data").write_bytes(data)
+    with pytest.raises(ExportError, match="linear in ONNX is off by"):
+        parity.compare(network, file)
+
+
+def test_failed_comparison_releases_nothing(repository, tiny_checkpoints, monkeypatch):
+    def write_wrongly(network, file):
+        right(network, file)
+        model = onnx.load(file)
+        weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        weights.raw_data = b"\x00" * len(weights.raw_data)
+        onnx.save(model, file)
+
+    right = convert.write
+    monkeypatch.setattr(convert, "write", write_wrongly)
+    with pytest.raises(ExportError, match="text_encoder in ONNX is off by"):
+        export(repository, tiny_checkpoints, "--only", "inpaint")
+    assert versions(repository) == []
+
+
+def without_weights(folder):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").rename(folder / "unet" / "diffusion_pytorch_model.bin")
+
+
+def with_four_channels(folder):
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 9', '"in_channels": 4'))
+
+
+def with_unknown_scheduler(folder):
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace("DDIMScheduler", "HeunDiscreteScheduler"))
+
+
+def with_thresholding(folder):
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace('"thresholding": false', '"thresholding": true'))
+
+
+def with_unknown_setting(folder):
+    (folder / "recast.json").write_text('{"guidance": 3}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (without_weights, r"only pickled weights \(.bin\): convert them to safetensors"),
+        (with_four_channels, "takes 4 channels, and inpainting needs 9"),
+        (with_unknown_scheduler, "the scheduler HeunDiscreteScheduler is not supported"),
+        (with_thresholding, "thresholding = True is not supported"),
+        (with_unknown_setting, "unknown setting 'guidance'"),
+        (shutil.rmtree, "there is no checkpoint folder"),
+    ],
+)
+def test_unfit_checkpoint_is_refused_in_one_sentence(repository, tiny_checkpoints, tmp_path, damage, sentence, capsys):
+    checkpoint = shutil.copytree(tiny_checkpoints / "inpaint", tmp_path / "checkpoint")
+    damage(checkpoint)
+    command = ["--preset", "demo", "--only", "inpaint", "--repository", str(repository)]
+    assert main([*command, "--checkpoint", str(checkpoint)]) == 1
+    answer = capsys.readouterr().err
+    assert re.search(sentence, answer)
+    assert answer.count("\n") == 1
+    assert versions(repository) == []
+
+
+def test_second_export_at_the_same_time_is_refused(repository, parse_checkpoint):
+    with exclusive(repository, []), pytest.raises(ExportError, match="another export is at work"):
+        export(repository, parse_checkpoint, "--only", "parse")
+
+
+def test_leftovers_of_an_interrupted_replacement_are_swept(repository, parse_checkpoint):
+    release = Release(repository, "parse", 1)
+    release.staged("parse").mkdir()
+    release.retired("parse").mkdir()
+    export(repository, parse_checkpoint, "--only", "parse")
+    assert versions(repository) == ["parse/1"]
+
+
+def test_folder_without_a_model_repository_is_refused(tmp_path, parse_checkpoint):
+    with pytest.raises(ExportError, match="no Recast model repository"):
+        export(tmp_path, parse_checkpoint, "--only", "parse")
