@@ -203,9 +203,8 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     for name, figure in figures.items():
         target = TARGETS[name]
         sign = "≤" if "old kind" in name else "≥"
-        lines.append(
-            f"| {name} | {figure['value']:.3f} | {'' if target is None else f'{sign} {target:.2f}'} | {figure['count']} |"
-        )
+        wanted = "" if target is None else f"{sign} {target:.2f}"
+        lines.append(f"| {name} | {figure['value']:.3f} | {wanted} | {figure['count']} |")
     return "\n".join(lines)
 
 

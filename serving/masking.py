@@ -29,6 +29,8 @@ MAP_SIDE = 320
 """Longest side in px of the map on which regions are told apart."""
 EDGE_SIDE = 768
 """Longest side in px at which an object's outline is fitted to the picture."""
+EDGE_REACH = 3
+"""How far from the network's edge the picture's is looked for, in px of the network's map."""
 EDGE_SLOPE = 3.0
 """How much steeper than the filtered map the mask's edge is."""
 
@@ -142,7 +144,7 @@ class Masker:
         own = grow(chosen.mask, 3) & ~others
         likely *= resize(own.astype(np.float32), size, _scaled(box, columns / width, rows / height))
         guide = np.asarray(Image.fromarray(thumbnail(picture, box)).resize(size, Image.Resampling.BILINEAR))
-        fitted = guided_filter(guide.astype(np.float32) / 255, likely, max(2, round(cell * scale)))
+        fitted = guided_filter(guide.astype(np.float32) / 255, likely, max(2, round(EDGE_REACH * cell * scale)))
         fitted = np.clip((fitted - 0.5) * EDGE_SLOPE + 0.5, 0, 1)
         mask = np.zeros((height, width), np.uint8)
         part = Image.fromarray(np.rint(fitted * 255).astype(np.uint8))

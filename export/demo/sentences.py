@@ -61,7 +61,7 @@ def _compose(
     rng: random.Random, intent: str, target: str, replacement: str, *, held_out: bool, colour: str = ""
 ) -> tuple[str, Edit | None]:
     sections = _templates()
-    template = _typo(rng, rng.choice(sections[f"held_out {intent}" if held_out else intent]))
+    template = _typo(rng, _template(rng, intent, held_out))
     prefixes = sections["held_out prefixes"] + sections["prefixes"] if held_out else sections["prefixes"]
     if rng.random() < (0.15 if intent == "none" else 0.4):
         template = f"{rng.choice(prefixes)} {template}"
@@ -87,6 +87,24 @@ def _compose(
     # Casing may have changed the slot's own letter.
     spans = {key.upper(): value for key, value in spans.items()}
     return plain, Edit(intent, spans["T"], spans.get("C" if intent == "recolour" else "R", ""))
+
+
+def _template(rng: random.Random, intent: str, held_out: bool) -> str:
+    """A template of the intent, its alternatives decided; never a held-out one unless asked."""
+    sections = _templates()
+    if held_out:
+        return rng.choice(sections[f"held_out {intent}"])
+    while True:
+        line = re.sub(r"\(([^()]*)\)", lambda choice: rng.choice(choice[1].split("|")), rng.choice(sections[intent]))
+        template = " ".join(line.replace(" ,", ",").split())
+        if template.replace("{A}", "{R}").replace(",", "") not in _plain(intent):
+            return template
+
+
+@cache
+def _plain(intent: str) -> frozenset[str]:
+    """The held-out templates as training must not show them, in whatever punctuation and article."""
+    return frozenset(line.replace("{A}", "{R}").replace(",", "") for line in _templates()[f"held_out {intent}"])
 
 
 def _with_article(rng: random.Random, phrase: str, article: str, share: float) -> str:
