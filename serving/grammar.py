@@ -25,20 +25,36 @@ _NO_EDIT = f"none{_TO_TARGET}{_TO_REPLACEMENT}{_END}"
 
 _MARKS = string.punctuation + "“”„‘’«»‹›…–—→·。、，；：！？「」¿¡"
 
+FUNCTION_WORDS = ARTICLES | frozenset(
+    """
+    about and as at be become becomes been but by can could do does exactly for from had has have if in instead into is
+    it its let must of on onto or ought please rather shall should so than thank thanks that then to until using was
+    were when where which while who why will with would
+    """.split()
+)
+"""English words that no name of an object starts or ends with."""
+CLAUSE_WORDS = frozenset(
+    "become becomes instead it must ought please shall should so thank thanks using where will would".split()
+)
+"""Words that no name of an object holds: past them another clause has begun."""
+
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
 def spans(sentence: str, max_words: int = MAX_SPAN_WORDS) -> list[str]:
     """Runs of whole words of the sentence, as written, each once.
 
-    Punctuation and quotes at the ends of words are left off, no run crosses them, and no run starts or ends with an
-    article: "Swap the car, please" -> Swap, Swap the car, car, please.
+    Punctuation and quotes at the ends of words are left off, no run crosses them, no run starts or ends with a function
+    word or holds one that begins a clause: "Swap the car, please" -> Swap, Swap the car, car.
     """
     found: dict[str, None] = {}
     for words in _phrases(sentence):
+        folded = [word.lower() for word in words]
         for first in range(len(words)):
             for last in range(first, min(first + max_words, len(words))):
-                if words[first].lower() not in ARTICLES and words[last].lower() not in ARTICLES:
+                if folded[last] in CLAUSE_WORDS:
+                    break
+                if folded[first] not in FUNCTION_WORDS and folded[last] not in FUNCTION_WORDS:
                     found[" ".join(words[first : last + 1])] = None
     return list(found)
 
@@ -55,6 +71,17 @@ def _phrases(sentence: str) -> list[list[str]]:
         if word[-1] in _MARKS:
             phrases.append([])
     return phrases
+
+
+def _values(sentence: str) -> list[str]:
+    """What a field may say, spelt as JSON."""
+    return [json.dumps(span, ensure_ascii=False)[1:-1] for span in spans(sentence)]
+
+
+def _without(sentence: str, target: str) -> str:
+    """The sentence with a mark in the target's place; as it is when the target's words stand there more than once."""
+    rest, count = re.subn(rf"(?<!\w){re.escape(target)}(?!\w)", ".", sentence)
+    return rest if count == 1 else sentence
 
 
 def _trie(sequences: Sequence[Sequence[int]]) -> dict:
@@ -77,7 +104,8 @@ class Answer:
     def __init__(self, sentence: str, encode: Encode):
         self.tokens: list[int] = []
         self._encode = encode
-        self._values = [json.dumps(span, ensure_ascii=False)[1:-1] for span in spans(sentence)]
+        self._sentence = sentence
+        self._values = _values(sentence)
         self._next_field = 0
         self._node: dict = {}
         self._intent = ""
@@ -101,7 +129,9 @@ class Answer:
             suffix = f"{_TO_REPLACEMENT}{_END}" if self._intent == "remove" else _TO_REPLACEMENT
             self._enter([value + suffix for value in self._values])
         elif self._next_field == 2 and self._intent != "remove":
-            self._enter([value + _END for value in self._values])
+            target = json.loads('"' + text.removesuffix(_TO_REPLACEMENT) + '"')
+            elsewhere = _values(_without(self._sentence, target))
+            self._enter([value + _END for value in elsewhere or self._values])
 
     def forced(self) -> list[int]:
         """Take the tokens that have no alternative, up to the next choice or the end, and return them."""

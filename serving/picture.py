@@ -47,6 +47,9 @@ class Picture:
 
     def rgb(self, box: Box | None = None) -> np.ndarray:
         """uint8 [h, w, 3]: `box` (x0, y0, x1, y1), or everything, as seen on a white page."""
+        if self.mode == "RGB":
+            x0, y0, x1, y1 = box or (0, 0, *self.size)
+            return self.pixels[y0:y1, x0:x1]
         return _seen(self.rgba(box))
 
     def rgba(self, box: Box | None = None) -> np.ndarray:

@@ -10,13 +10,21 @@ from functools import cache
 from pathlib import Path
 
 from export.demo import words
+from serving.grammar import FUNCTION_WORDS
 from serving.instruction import Edit
 
 INTENT_SHARES = {"replace": 0.45, "recolour": 0.18, "remove": 0.17, "none": 0.20}
-OPEN, CLOSE = (
-    "\ue000",
-    "\ue001",
-)  # private-use characters that mark a slot's words while a sentence is put together
+VERBS = """
+    replace swap switch change turn make exchange substitute put use place draw paint show add transform
+    convert morph trade remove take delete get edit imagine pretend have let find cover color colour recolor
+    recolour dye tint shade spray set give render repaint erase wipe cut clear drop lose hide rub eliminate
+    leave exclude throw clean scrub dispose describe explain tell look zoom count move rotate flip crop keep
+    stop play do
+"""
+IMPERATIVE = re.compile(rf"(?!let there|give me)(?:{'|'.join(VERBS.split())})\b")
+"""What "could you" and the like may stand before; other templates take only greetings and "please"."""
+OPEN, CLOSE = "\ue000", "\ue001"
+"""Private-use characters that mark a slot's words while a sentence is put together."""
 
 
 @cache
@@ -63,6 +71,8 @@ def _compose(
     sections = _templates()
     template = _typo(rng, _template(rng, intent, held_out))
     prefixes = sections["held_out prefixes"] + sections["prefixes"] if held_out else sections["prefixes"]
+    if not IMPERATIVE.match(template):
+        prefixes = [prefix for prefix in prefixes if prefix.endswith((",", "please", "now"))]
     if rng.random() < (0.15 if intent == "none" else 0.4):
         template = f"{rng.choice(prefixes)} {template}"
     if rng.random() < (0.1 if intent == "none" else 0.2):
@@ -176,7 +186,7 @@ def _made_up(rng: random.Random) -> str:
     syllables = rng.choice((1, 2, 2, 2, 3))
     body = "".join(rng.choice(onsets) + rng.choice(vowels) for _ in range(syllables))
     word = body + (rng.choice(codas) if rng.random() < 0.75 else "")
-    return word if word not in words.HELD_OUT_NOUNS else _made_up(rng)
+    return word if word not in (*words.HELD_OUT_NOUNS, *FUNCTION_WORDS) else _made_up(rng)
 
 
 def _typo(rng: random.Random, template: str) -> str:
@@ -199,6 +209,6 @@ def _finish(rng: random.Random, text: str) -> str:
             text = text[: first.start()] + text[first.start()].upper() + text[first.end() :]
     elif chance < 0.85:
         text = text.lower()
-    elif chance < 0.88:
+    elif chance < 0.86:
         text = text.upper()
     return text + rng.choice(("", "", "", ".", ".", ".", "!", "?"))

@@ -1,6 +1,5 @@
 """inpaint: picture, mask and caption in, the repainted pictures out, with a proof that the rest is untouched."""
 
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,8 @@ from serving.errors import EditError
 from serving.inpainting import Assets
 from serving.options import MAX_PROMPT_CHARS, Options
 from serving.picture import decode, decode_mask, encode, encode_mask
-from serving.repainting import Job, Outcome, finish, repaint
+from serving.repainting import Job, finish, repaint
+from serving.report import extended, read_report
 from serving.triton import Step, blob, bytes_tensor, infer, scalar, text
 
 
@@ -23,15 +23,16 @@ class TritonPythonModel(Step):
     def respond(self, request) -> dict[str, np.ndarray]:
         started = time.perf_counter()
         job = self._job(request)
-        report = _report(text(request, "mask_report", "{}"))
+        report = read_report(text(request, "mask_report", "{}"), "mask_report")
         outcome = finish(repaint(self.assets, self.infer, job))
         answer = {
             "edited_image": bytes_tensor(*(encode(picture) for picture in outcome.pictures)),
             "blended_mask": bytes_tensor(encode_mask(outcome.blend)),
             "used_seed": np.array([job.options.seeds], np.int64),
         }
-        milliseconds = round((time.perf_counter() - started) * 1e3, 1)
-        return answer | {"report": bytes_tensor(self._add(report, outcome, milliseconds))}
+        x0, y0, x1, y1 = outcome.crop.box
+        facts = {"crop": [x1 - x0, y1 - y0], "background_difference": outcome.background_difference}
+        return answer | {"report": bytes_tensor(extended(report, "inpaint", self.version, started, **facts))}
 
     def _job(self, request) -> Job:
         settings = self.assets.settings
@@ -52,19 +53,3 @@ class TritonPythonModel(Step):
             old = None  # the same object in the same place: all of its tight mask is wanted
         old = None if old is None else decode_mask(old, picture.size)
         return Job(picture, mask, caption, options, old)
-
-    def _add(self, report: dict, outcome: Outcome, milliseconds: float) -> str:
-        x0, y0, x1, y1 = outcome.crop.box
-        report.setdefault("releases", {})["inpaint"] = self.version
-        report.setdefault("milliseconds", {})["inpaint"] = milliseconds
-        return json.dumps(report | {"crop": [x1 - x0, y1 - y0], "background_difference": outcome.background_difference})
-
-
-def _report(content: str) -> dict:
-    try:
-        report = json.loads(content)
-    except ValueError:
-        report = None
-    if not isinstance(report, dict):
-        raise EditError("invalid_option", "mask_report is not a JSON object; leave it out or pass the mask step's own.")
-    return report

@@ -1,6 +1,5 @@
 """Bad input: `test_<fault>_<expected>`; after each the server still answers."""
 
-import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from PIL import Image
@@ -16,10 +15,11 @@ from recast.errors import (
     translate,
 )
 
-from tests.served.pictures import animated, bomb, encoded, noise, scene
+from export.demo import world
+from tests.served.pictures import animated, bomb, encoded, noise, tensor
 
-GOOD, NAME = scene()
-PROMPT = f"Replace the {NAME} with a boat"
+GOOD = Image.fromarray(world.scene(world.HELD_OUT, (384, 288)).image)
+PROMPT = "Replace the car with a boat"
 
 
 @pytest.fixture(scope="module")
@@ -90,22 +90,15 @@ def test_absent_object_object_not_found(client):
     ],
     ids=str,
 )
-def test_option_out_of_range_invalid_option(client, options):
+def test_option_out_of_range_invalid_option(client, scenes, options):
+    picture, name = scenes[0]
     with pytest.raises(InvalidOption) as error:
-        client.replace(GOOD, PROMPT, **options)
+        client.replace(picture, f"Replace the {name} with a boat", **options)
     assert_clean(error.value)
 
 
-def tensor(name: str, values, dtype: str, shape=None) -> triton.InferInput:
-    array = np.array(values, dtype=object if dtype == "BYTES" else triton.triton_to_np_dtype(dtype))
-    array = array.reshape(shape or (1, 1))
-    made = triton.InferInput(name, list(array.shape), dtype)
-    made.set_data_from_numpy(array)
-    return made
-
-
-IMAGE = tensor("image", [encoded(GOOD)], "BYTES")
-SENTENCE = tensor("prompt", [PROMPT.encode()], "BYTES")
+IMAGE = tensor("image", encoded(GOOD), "BYTES")
+SENTENCE = tensor("prompt", PROMPT.encode(), "BYTES")
 
 
 @pytest.mark.parametrize(
@@ -114,13 +107,13 @@ SENTENCE = tensor("prompt", [PROMPT.encode()], "BYTES")
         [IMAGE],
         [SENTENCE],
         [],
-        [IMAGE, SENTENCE, tensor("seed", [1.0], "FP32")],
-        [IMAGE, tensor("prompt", [1], "INT64")],
+        [IMAGE, SENTENCE, tensor("seed", 1.0, "FP32")],
+        [IMAGE, tensor("prompt", 1, "INT64")],
         [IMAGE, tensor("prompt", [b"a", b"b"], "BYTES", (1, 2))],
         [IMAGE, tensor("prompt", [b"a", b"b"], "BYTES", (2, 1))],
         [IMAGE, SENTENCE, tensor("num_inference_steps", [2, 3], "INT32", (1, 2))],
-        [IMAGE, SENTENCE, tensor("colour", [b"red"], "BYTES")],
-        [IMAGE, tensor("prompt", [b"\xff\xfe replace \xc3("], "BYTES")],
+        [IMAGE, SENTENCE, tensor("colour", b"red", "BYTES")],
+        [IMAGE, tensor("prompt", b"\xff\xfe replace \xc3(", "BYTES")],
     ],
     ids=[
         "no prompt",

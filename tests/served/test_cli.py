@@ -9,26 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.demo.world import KINDS, scene
+from export.demo.world import KINDS
 
 SENTENCE = "Replace the car with a bicycle"
-
-
-@pytest.fixture(scope="module")
-def street():
-    """A held-out scene with one car of 3 to 30 % of the picture."""
-    for seed in range(1_000_000, 1_001_000):
-        drawn = scene(seed)
-        cars = [thing for thing in drawn.things if thing.kind == "car"]
-        if len(cars) == 1 and 0.03 < (cars[0].mask > 127).mean() < 0.3:
-            return drawn
-    raise AssertionError("no scene with one car")
 
 
 @pytest.fixture
 def recast(server, street, tmp_path):
     """Runs the command in a folder with street.png; returns the finished process."""
-    Image.fromarray(street.image).save(tmp_path / "street.png")
+    Image.fromarray(street[0].image).save(tmp_path / "street.png")
 
     def run(*words: str, url: str = server.grpc_url) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -67,7 +56,7 @@ def test_edit_as_json_with_variants(recast, tmp_path):
 
 
 def test_jpeg_in_and_webp_out(recast, street, tmp_path):
-    Image.fromarray(street.image).save(tmp_path / "street.jpg", quality=95)
+    Image.fromarray(street[0].image).save(tmp_path / "street.jpg", quality=95)
     done = recast("edit", "street.jpg", SENTENCE, "-o", "after.webp", "--steps", "2", "--json")
     assert done.returncode == 0, done.stdout
     assert Image.open(tmp_path / "after.webp").size == Image.open(tmp_path / "street.jpg").size

@@ -9,24 +9,9 @@ import pytest
 import recast
 from PIL import Image
 
-from export.demo.world import KINDS, Scene, Thing, scene
+from export.demo.world import KINDS, Scene
 
 STEPS = 6
-
-
-def with_one(kind: str) -> tuple[Scene, Thing]:
-    """The first held-out scene where one thing of `kind` fills 3 to 30 % of the picture."""
-    for seed in range(1_000_000, 1_001_000):
-        drawn = scene(seed)
-        things = [thing for thing in drawn.things if thing.kind == kind]
-        if len(things) == 1 and 0.03 < (things[0].mask > 127).mean() < 0.3:
-            return drawn, things[0]
-    raise AssertionError(f"no scene with one {kind}")
-
-
-@pytest.fixture(scope="module")
-def street() -> tuple[Scene, Thing]:
-    return with_one("car")
 
 
 @pytest.fixture(scope="module")

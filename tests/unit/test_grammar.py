@@ -45,6 +45,12 @@ def test_spans_at_punctuation(sentence, inside, outside):
     assert not set(outside) & set(found)
 
 
+def test_spans_do_not_run_into_the_next_clause():
+    found = spans("change the red car so that it becomes a boat on the lake")
+    assert {"red car", "boat", "boat on the lake"} <= set(found)
+    assert not {"red car so", "red car so that it", "boat on", "it", "becomes"} & set(found)
+
+
 def test_spans_are_bounded():
     assert max(len(span.split()) for span in spans("word " * 5 + " ".join(map(str, range(50))))) == 10
 
@@ -61,6 +67,30 @@ def test_every_answer_is_json_of_the_sentence_own_words(seed):
         assert answer["intent"] in ("replace", "recolour", "remove")
         assert answer["target"] in allowed
         assert answer["replacement"] in ([""] if answer["intent"] == "remove" else allowed)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "target", "can", "cannot"),
+    [
+        ("turn the big dog into a cat", "dog", ["cat", "big"], ["dog", "big dog"]),
+        ("replace the car with a red car", "car", ["red car", "car"], []),
+        ("put a red car where the car is", "car", ["red car"], []),
+        ("replace the car in the carport", "car", ["carport"], ["car"]),
+        ("swap dog", "swap dog", ["dog", "swap dog"], []),
+    ],
+)
+def test_the_replacement_stands_elsewhere_than_the_target(sentence, target, can, cannot):
+    def sayable(replacement):
+        answer = Answer(sentence, encode)
+        try:
+            for token in encode([f'replace", "target": "{target}", "replacement": "{replacement}"}}'])[0]:
+                answer.advance(token)
+        except KeyError:
+            return False
+        return not answer.allowed
+
+    assert all(map(sayable, can))
+    assert not any(map(sayable, cannot))
 
 
 @pytest.mark.parametrize("sentence", ["...", "the", "?!"])
