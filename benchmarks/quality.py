@@ -14,8 +14,9 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -217,9 +218,9 @@ def run(client: Client, options: argparse.Namespace) -> Tally:
         measure_judge(judge, tally, case)
         measure_mask(client, tally, case)
         measure_pair(client, tally, case.seed)
-        jobs.append(lambda case=case: measure_edit(client, judge, tally, case, "replace"))
+        jobs.append(partial(measure_edit, client, judge, tally, case, "replace"))
         if n % 4 < 2:
-            jobs.append(lambda case=case, n=n: measure_edit(client, judge, tally, case, ("recolour", "remove")[n % 4]))
+            jobs.append(partial(measure_edit, client, judge, tally, case, ("recolour", "remove")[n % 4]))
         _progress(n + 1, len(chosen), "masks")
     entries = []
     with ThreadPoolExecutor(4) as pool:
@@ -246,10 +247,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=world.HELD_OUT, help="first scene (default: %(default)s)")
     parser.add_argument("--url", help="a running server's gRPC address; default: start one")
     options = parser.parse_args()
-    with (
-        nullcontext() if options.url else Server(REPOSITORY) as server,
-        Client(options.url or server.grpc_url, timeout=300) as client,
-    ):
+    with ExitStack() as stack:
+        url = options.url or stack.enter_context(Server(REPOSITORY)).grpc_url
+        client = stack.enter_context(Client(url, timeout=300))
         figures = run(client, options).figures()
     print("\n" + table(figures) + f"\n\ncontact sheet: {SHEET}")
     document = {"scenes": options.scenes, "seed": options.seed, "figures": figures}

@@ -35,7 +35,8 @@ def crop(seed: int) -> Crop:
     planned = world.plan(seed, count=int(rng.choice([1, 2, 2, 3])))
     intent = rng.choice(["replace", "recolour", "remove"], p=[0.72, 0.14, 0.14])
     hole = _hole(rng, planned)
-    planned, thing = _furnish(rng, planned, hole)
+    planned, placed = _furnish(rng, planned, hole)
+    thing: world.Placed | None = placed
     if intent == "remove":
         planned, thing = replace(planned, things=planned.things[:-1]), None
     side, corner = _window(rng, hole, planned.aspect)
@@ -57,7 +58,7 @@ def crop(seed: int) -> Crop:
         )
         mask = _box_mask(rng, box)
     caption = EMPTY if thing is None else _caption(rng, thing)
-    return Crop(drawn.image[window].copy(), mask, caption, thing and thing.kind, thing and thing.colour)
+    return Crop(drawn.image[window].copy(), mask, caption, *(thing.kind, thing.colour) if thing else (None, None))
 
 
 def _hole(rng: np.random.Generator, planned: world.Plan) -> tuple[float, float, float, float]:

@@ -132,7 +132,8 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="print each answer that is off")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    bench, answers = Bench(arguments.checkpoint), {}
+    bench = Bench(arguments.checkpoint)
+    answers: dict[str, list[float]] = {}
     for seed in range(arguments.seed, arguments.seed + arguments.scenes):
         for question, phrase, value in (*lone(bench, seed), *paired(bench, seed)):
             answers.setdefault(question, []).append(value)

@@ -105,7 +105,9 @@ def _template(rng: random.Random, intent: str, held_out: bool) -> str:
     if held_out:
         return rng.choice(sections[f"held_out {intent}"])
     while True:
-        line = re.sub(r"\(([^()]*)\)", lambda choice: rng.choice(choice[1].split("|")), rng.choice(sections[intent]))
+        # A line with more alternatives stands for more sentences.
+        line = rng.choices(sections[intent], [1 + line.count("|") for line in sections[intent]])[0]
+        line = re.sub(r"\(([^()]*)\)", lambda choice: rng.choice(choice[1].split("|")), line)
         template = " ".join(line.replace(" ,", ",").split())
         if template.replace("{A}", "{R}").replace(",", "") not in _plain(intent):
             return template
@@ -171,11 +173,10 @@ def _noun(rng: random.Random, held_out: bool) -> str:
         return rng.choice(words.KIND_NOUNS)
     if chance < 0.45:
         return rng.choice(words.NOUNS)
-    if chance < 0.57:
-        return f"{rng.choice(words.MODIFIERS)} {rng.choice(words.NOUNS)}"
-    if chance < 0.90:
+    if chance < 0.75:
         return _made_up(rng)
-    return f"{_made_up(rng)} {_made_up(rng)}"
+    first = rng.choice((rng.choice(words.MODIFIERS), rng.choice(words.NOUNS), _made_up(rng)))
+    return f"{first} {rng.choice((rng.choice(words.NOUNS), _made_up(rng)))}"
 
 
 def _made_up(rng: random.Random) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,7 +55,7 @@ def build(tokenizer: CLIPTokenizer) -> CLIPSegForImageSegmentation:
 
 
 @torch.no_grad()
-def place(tower: nn.Module) -> None:
+def place(tower: Any) -> None:
     """Make patches know where they are and attend to their like and their neighbours from the first step.
 
     From CLIP's own initialisation, made for millions of pictures, a tower sees a bag of patches for the first
@@ -85,12 +86,12 @@ def see(model: CLIPSegForImageSegmentation, pixels: torch.Tensor) -> list[torch.
 
 def decode(model: CLIPSegForImageSegmentation, activations: list[torch.Tensor], texts: torch.Tensor) -> torch.Tensor:
     """Logits [images · queries, h, w], as CLIPSegDecoder computes them but each picture reduced once."""
-    decoder, output = model.decoder, None
+    decoder, output = model.decoder, torch.zeros(())
     for i, (activation, layer, reduce) in enumerate(
         zip(activations[::-1], decoder.layers, decoder.reduces, strict=True)
     ):
         reduced = reduce(activation).repeat_interleave(len(texts) // len(activation), 0)
-        output = reduced if output is None else reduced + output
+        output = reduced + output
         if i == decoder.conditional_layer:
             output = decoder.film_mul(texts)[:, None] * output + decoder.film_add(texts)[:, None]
         output = layer(output, None)

@@ -40,7 +40,8 @@ class Run:
         self.name, self.peak, self.warmup = name, peak, warmup
         self.state_file = options.work / f"{name}.pt"
         self.budget = options.minutes * 60
-        self.step, self.spent, self._mark, self._told, self._loss = 0, 0.0, time.monotonic(), 0.0, None
+        self.step, self.spent, self._mark, self._told = 0, 0.0, time.monotonic(), 0.0
+        self._loss: float | None = None
 
     def resume(self, **parts) -> None:
         """Load the state of an earlier, interrupted run into `parts` (anything with load_state_dict)."""

@@ -247,14 +247,14 @@ def _far_detail(planned: Plan, rng: np.random.Generator, x: np.ndarray, y: np.nd
         return stripes + skirting
     if planned.place == "beach":
         sea = np.clip((y - (planned.horizon - 0.12)) * 60, 0, 1)
-        return sea * (np.float32([40, 128, 176]) - np.float32([190, 226, 244]))
+        return sea * (np.array([40, 128, 176], np.float32) - np.array([190, 226, 244], np.float32))
     height = rng.uniform(0.05, 0.14)
     ridge = planned.horizon - height * (0.6 + 0.4 * np.sin(x * rng.uniform(2, 5) + rng.uniform(0, 6)))
     if planned.place == "street":
         steps = rng.uniform(0.08, 0.24, 32)
         ridge = planned.horizon - steps[np.floor(x * 7).astype(int) % 32]
     hill = {"street": (-46, -56, -58), "lawn": (-90, -60, -120), "snow": (-46, -40, -30)}[planned.place]
-    return np.clip((y - ridge) * 80, 0, 1) * np.float32(hill)
+    return np.clip((y - ridge) * 80, 0, 1) * np.array(hill, np.float32)
 
 
 def _near_detail(planned: Plan, rng: np.random.Generator, x: np.ndarray, depth: np.ndarray) -> np.ndarray | float:

@@ -55,6 +55,13 @@ def test_bad_picture_invalid_image(client, fault, data):
     assert_clean(error.value)
 
 
+def test_endless_negative_prompt_invalid_prompt(client, scenes):
+    picture, name = scenes[0]
+    with pytest.raises(InvalidPrompt, match="negative") as error:
+        client.replace(picture, f"Replace the {name} with a boat", negative_prompt="x" * 10_000)
+    assert_clean(error.value)
+
+
 @pytest.mark.parametrize("prompt", ["", "   ", "x" * 10_000])
 def test_bad_prompt_invalid_prompt(client, prompt):
     with pytest.raises(InvalidPrompt) as error:
@@ -86,7 +93,6 @@ def test_absent_object_object_not_found(client):
         {"num_images": 0},
         {"num_images": 1000},
         {"seed": -1},
-        {"negative_prompt": "x" * 10_000},
     ],
     ids=str,
 )
@@ -140,6 +146,6 @@ def test_malformed_request_invalid_argument(server, inputs):
 def assert_clean(error: RecastError) -> None:
     """One readable sentence or two, nothing of the server's inside."""
     text = str(error)
-    assert 10 < len(text) < 400
+    assert 10 < len(text) < 600
     for leak in ("Traceback", 'File "', "/", ".py", "0x"):
         assert leak not in text, text

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.demo.world import KINDS
-
 SENTENCE = "Replace the car with a bicycle"
 
 
@@ -39,9 +37,9 @@ def test_edit_writes_the_picture_the_mask_and_the_strip(recast, street, tmp_path
     assert 'replace "car" with "bicycle"' in done.stdout
     assert "inpaint" in done.stdout
     after, mask = (np.asarray(Image.open(tmp_path / name)) for name in ("after.png", "mask.png"))
-    np.testing.assert_array_equal(after[mask == 0], street.image[mask == 0])
-    assert (after != street.image).any()
-    assert Image.open(tmp_path / "strip.png").width == 3 * street.image.shape[1] + 16
+    np.testing.assert_array_equal(after[mask == 0], street[0].image[mask == 0])
+    assert (after != street[0].image).any()
+    assert Image.open(tmp_path / "strip.png").width == 3 * street[0].image.shape[1] + 16
 
 
 def test_edit_as_json_with_variants(recast, tmp_path):
@@ -76,7 +74,7 @@ def test_mask_writes_the_outline(recast, street, tmp_path):
     assert "car (score" in done.stdout
     mask = Image.open(tmp_path / "mask.png")
     assert mask.mode == "L"
-    assert mask.size == street.image.shape[1::-1]
+    assert mask.size == street[0].image.shape[1::-1]
 
 
 def test_status(recast):
@@ -85,16 +83,15 @@ def test_status(recast):
     assert "ready, release" in done.stdout
 
 
-def test_errors_have_their_exit_codes(recast, street, tmp_path):
+def test_errors_have_their_exit_codes(recast, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
-    absent = next(kind for kind in KINDS if kind not in {thing.kind for thing in street.things})
     for words, code, name in [
         (("edit", "text.png", SENTENCE), 2, "invalid_image"),
         (("edit", "street.png", ""), 2, "invalid_prompt"),
         (("edit", "street.png", SENTENCE, "--steps", "0"), 2, "invalid_option"),
         (("edit", "nowhere.png", SENTENCE), 2, "usage"),
         (("edit", "street.png", "hello there"), 3, "not_an_edit"),
-        (("edit", "street.png", f"remove the {absent}"), 3, "object_not_found"),
+        (("edit", "street.png", "remove the unicorn"), 3, "object_not_found"),
         (("edit", "street.png", SENTENCE, "--steps", "50", "--timeout", "0.05"), 4, "deadline_exceeded"),
         (("status", "--url", "localhost:1"), 5, "server_unavailable"),
     ]:
