@@ -13,14 +13,14 @@ from PIL import Image
 from export.demo import world
 from serving.launcher import Server
 
-SCENE = 1_000_010
+SCENE = 1_000_003
 """A held-out scene: training never saw it."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m export.demo", description=__doc__)
     parser.add_argument("--scene", type=int, default=SCENE, help="seed of the scene to edit (default: %(default)s)")
-    parser.add_argument("--prompt", help="what to do; default: replace the scene's largest thing with a bicycle")
+    parser.add_argument("--prompt", help="what to do; default: replace the scene's largest thing with a orange ball")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for the pictures")
     options = parser.parse_args()
     scene = world.scene(options.scene, (512, 384))
@@ -58,7 +58,7 @@ def main() -> int:
 
 def _prompt(scene: world.Scene) -> str:
     largest = max(scene.things, key=lambda thing: thing.mask.sum())
-    return f"Replace the {world.phrase(largest)} with a {'bicycle' if largest.kind != 'bicycle' else 'car'}"
+    return f"Replace the {world.phrase(largest)} with a {'orange ball' if largest.kind != 'ball' else 'yellow cup'}"
 
 
 if __name__ == "__main__":
