@@ -20,7 +20,7 @@ SCENE = 1_000_003
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m export.demo", description=__doc__)
     parser.add_argument("--scene", type=int, default=SCENE, help="seed of the scene to edit (default: %(default)s)")
-    parser.add_argument("--prompt", help="what to do; default: replace the scene's largest thing with a orange ball")
+    parser.add_argument("--prompt", help="what to do; default: replace the scene's largest thing with an orange ball")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for the pictures")
     options = parser.parse_args()
     scene = world.scene(options.scene, (512, 384))
@@ -58,7 +58,8 @@ def main() -> int:
 
 def _prompt(scene: world.Scene) -> str:
     largest = max(scene.things, key=lambda thing: thing.mask.sum())
-    return f"Replace the {world.phrase(largest)} with a {'orange ball' if largest.kind != 'ball' else 'yellow cup'}"
+    replacement = "a yellow cup" if largest.kind == "ball" else "an orange ball"
+    return f"Replace the {world.phrase(largest)} with {replacement}"
 
 
 if __name__ == "__main__":
