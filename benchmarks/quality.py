@@ -81,7 +81,7 @@ class Case:
 
 
 def cases(seed: int, count: int) -> Iterable[Case]:
-    """The first `count` scenes from `seed` on that hold a thing that is wholly seen and can be named."""
+    """The first `count` scenes from `seed` on that hold a thing of 40 visible px or more that can be named."""
     if seed < world.HELD_OUT:
         raise SystemExit(f"--seed must be {world.HELD_OUT} or above: training saw the scenes below")
     while count:
@@ -120,19 +120,21 @@ def measure_parse(client: Client, tally: Tally, seed: int, count: int) -> None:
 
 def measure_mask(client: Client, tally: Tally, case: Case) -> None:
     """The tight mask of the named thing, and the refusal of a kind that is not in the picture."""
-    try:
-        found = np.asarray(client.mask(Image.fromarray(case.scene.image), case.name).object_mask) > 127
-        tally.add("object found", True)
+    found = outline(client, case.scene.image, case.name)
+    tally.add("object found", found is not None)
+    if found is not None:
         tally.add("mask IoU", overlap(found, case.thing.mask > 127))
-    except ObjectNotFound:
-        tally.add("object found", False)
     present = {thing.kind for thing in case.scene.things}
     absent = random.Random(case.seed).choice([kind for kind in world.KINDS if kind not in present])
+    tally.add("absent object refused", outline(client, case.scene.image, absent) is None)
+
+
+def outline(client: Client, image: np.ndarray, name: str) -> np.ndarray | None:
+    """The server's tight mask of the named thing, bool [H, W]; None where it finds none."""
     try:
-        client.mask(Image.fromarray(case.scene.image), absent)
-        tally.add("absent object refused", False)
+        return np.asarray(client.mask(Image.fromarray(image), name).object_mask) > 127
     except ObjectNotFound:
-        tally.add("absent object refused", True)
+        return None
 
 
 def measure_pair(client: Client, tally: Tally, seed: int) -> None:
@@ -152,15 +154,12 @@ def measure_pair(client: Client, tally: Tally, seed: int) -> None:
     meant = scene.things[int(rng.integers(2))]
     side = world.side_of(meant, scene.image.shape[1])
     name = str(rng.choice([world.phrase(meant), f"{meant.kind} on the {side}", f"{side} {meant.kind}"]))
-    try:
-        found = np.asarray(client.mask(Image.fromarray(scene.image), name).object_mask) > 127
-        tally.add("right one of two", overlap(found, meant.mask > 127) > 0.5)
-    except ObjectNotFound:
-        tally.add("right one of two", False)
+    found = outline(client, scene.image, name)
+    tally.add("right one of two", found is not None and overlap(found, meant.mask > 127) > 0.5)
 
 
-def measure_edit(client: Client, judge: Judge, tally: Tally, case: Case, intent: str) -> Entry | None:
-    """One edit of one scene, judged; the contact sheet's entry, or None where the object was not found."""
+def measure_edit(client: Client, judge: Judge, tally: Tally, case: Case, intent: str) -> Entry:
+    """One edit of one scene, judged: the contact sheet's entry, unchanged where the server refused the edit."""
     rng = random.Random(f"{case.seed} {intent}")
     kind = rng.choice([kind for kind in world.KINDS if kind != case.thing.kind])
     colour = rng.choice([colour for colour in world.COLOURS if colour != case.thing.colour])
@@ -213,7 +212,7 @@ def run(client: Client, options: argparse.Namespace) -> Tally:
     judge, tally = Judge(JUDGE), Tally(defaultdict(list))
     chosen = list(cases(options.seed, options.scenes))
     measure_parse(client, tally, options.seed, options.scenes)
-    jobs: list[Callable[[], Entry | None]] = []
+    jobs: list[Callable[[], Entry]] = []
     for n, case in enumerate(chosen):
         measure_judge(judge, tally, case)
         measure_mask(client, tally, case)
@@ -228,7 +227,7 @@ def run(client: Client, options: argparse.Namespace) -> Tally:
             entries.append(entry)
             _progress(n + 1, len(jobs), "edits")
     SHEET.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet([entry for entry in entries if entry][:24]).save(SHEET)
+    contact_sheet(entries[:24]).save(SHEET)
     return tally
 
 

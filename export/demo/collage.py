@@ -73,7 +73,7 @@ class Scissors:
             thing = world.place_thing(rng, planned.aspect, planned.horizon, crowd=wanted)
             if len(things) == 1 and wanted > 1 and rng.random() < 0.35 and thing.kind != things[0].kind:
                 continue
-            if all(world._overlap(thing.box, other.box) < 0.04 for other in things):
+            if all(world.overlap(thing.box, other.box) < 0.04 for other in things):
                 things.append(thing)
         if len(things) > 1 and rng.random() < 0.3:
             first, second = things[0], things[1]

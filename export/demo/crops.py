@@ -83,7 +83,7 @@ def _furnish(rng: np.random.Generator, planned: world.Plan, hole: tuple[float, .
     a = planned.aspect
     placed = replace(thing, box=((middle - wide / 2) / a, foot - tall, (middle + wide / 2) / a, foot))
     frame = (x0 / a, y0, x1 / a, y1)
-    others = tuple(other for other in planned.things if world._overlap(other.box, frame) < 0.12)
+    others = tuple(other for other in planned.things if world.overlap(other.box, frame) < 0.12)
     return replace(planned, things=(*others, placed)), placed
 
 

@@ -63,7 +63,7 @@ def twins(seed: int) -> world.Plan:
         box = (x0, foot - (first.box[3] - first.box[1]), x0 + wide, foot)
         colour = str(rng.choice([c for c in world.COLOURS if c != first.colour]))
         aside = abs(x0 + wide / 2 - (first.box[0] + first.box[2]) / 2) > 0.1
-        if box[1] > 0.02 and aside and all(world._overlap(box, thing.box) < 0.02 for thing in planned.things):
+        if box[1] > 0.02 and aside and all(world.overlap(box, thing.box) < 0.02 for thing in planned.things):
             second = replace(first, colour=colour, box=box, paint=world.vary(rng, colour))
             kept = [thing for thing in others if thing.kind != first.kind]
             return replace(planned, things=tuple(sorted((first, second, *kept), key=lambda thing: thing.box[3])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -86,8 +88,7 @@ def finish(vae: AutoencoderKL, images: np.ndarray, options) -> None:
     made = torch.cat([vae.decode(part).sample for part in latents[:32].split(16)])
     psnr = -10 * torch.log10(F.mse_loss(made.clamp(-1, 1), some[:32]) / 4)
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
-    vae.half().save_pretrained(options.out / "vae")
-    vae.float()
+    copy.deepcopy(vae).half().save_pretrained(options.out / "vae")
     print(f"vae: PSNR {psnr:.2f} dB, scaling factor {vae.config.scaling_factor}", flush=True)
 
 

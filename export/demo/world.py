@@ -6,7 +6,6 @@ can be drawn at any size, with or without one of its things. Everything is a fun
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,7 +84,7 @@ def plan(seed: int, count: int | None = None) -> Plan:
         if len(things) == wanted:
             break
         candidate = place_thing(rng, aspect, horizon, crowd=wanted)
-        if all(_overlap(candidate.box, other.box) < 0.04 for other in things):
+        if all(overlap(candidate.box, other.box) < 0.04 for other in things):
             things.append(candidate)
     things.sort(key=lambda thing: thing.box[3])
     return Plan(str(rng.choice(PLACES)), aspect, horizon, light, float(rng.uniform(0.86, 1.06)), tuple(things), seed)
@@ -115,7 +114,7 @@ def vary(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
     return r, g, b
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     """Area shared by two boxes as a share of the smaller one."""
     w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if w <= 0 or h <= 0:
@@ -277,4 +276,4 @@ def phrase(thing: Thing | Placed) -> str:
 
 def side_of(thing: Thing, width: int) -> str:
     """ "left" or "right", by the middle of the thing's box."""
-    return "left" if math.fsum(thing.box[::2]) / 2 < width / 2 else "right"
+    return "left" if thing.box[0] + thing.box[2] < width else "right"
