@@ -10,9 +10,9 @@ from serving.errors import EditError
 from serving.fields import membrane
 from serving.picture import Box, Picture
 
-OBJECT_SHARE = 0.6
+OBJECT_SHARE = 0.68
 """The longest side of the mask's bounding box over the crop's side: enough context, enough detail."""
-MAX_OBJECT_SHARE = 0.8
+MAX_OBJECT_SHARE = 0.84
 """Where the picture is too small for OBJECT_SHARE, the crop may shrink this far before padding is needed."""
 MAX_ENLARGEMENT = 4
 """The smallest crop is the model's size over this: below it there would be little but blur to see."""

@@ -17,6 +17,7 @@ from serving.edges import guided_filter
 from serving.errors import EditError
 from serving.fields import grow
 from serving.instruction import Referent, referent
+from serving.looking import Look, closer_window, confirm, resize, scaled, sigmoid
 from serving.picture import Picture
 from serving.regions import Region, find_regions
 
@@ -27,6 +28,8 @@ SMALL_SIDE = 1024
 """The picture is looked at at no more than about this many px a side; only the found object is seen closer."""
 MAP_SIDE = 320
 """Longest side in px of the map on which regions are told apart."""
+LOOKS = 4
+"""So many regions, the largest, get a closer look, all in one call of the network."""
 EDGE_SIDE = 768
 """Longest side in px at which an object's outline is fitted to the picture."""
 EDGE_REACH = 3
@@ -96,10 +99,37 @@ class Masker:
         colours = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR))
         coloured = maps[f"{wanted.colour} {name}" if wanted.colour else name]
         near = find_regions(maps[landmark], self.settings.threshold) if landmark else []
-        chosen = choose(regions[name], wanted, coloured, colours, self.settings.threshold, near)
-        others = np.logical_or.reduce([r.mask & ~chosen.mask for r in regions[name]])
-        mask = self._outline(picture, chosen, others, logits[name])
-        return Found(mask, others, chosen.score, len(regions[name]))
+        whole = Look(logits[name], (0, 0, *picture.size))
+        seen, best = self._look_closer(picture, name, regions[name][:LOOKS], whole, segment)
+        if not seen:
+            raise self._nothing(wanted, best)
+        chosen = choose([r for r, _ in seen], wanted, coloured, colours, self.settings.threshold, near)
+        others = np.logical_or.reduce([r.mask & ~chosen.mask for r, _ in seen])
+        look = max(seen, key=lambda pair: int((pair[0].mask & chosen.mask).sum()))[1]
+        mask = self._outline(picture, chosen, others, look)
+        return Found(mask, others, chosen.score, len(seen))
+
+    def _look_closer(
+        self, picture: Picture, name: str, regions: list[Region], whole: Look, segment: Segment
+    ) -> tuple[list[tuple[Region, Look]], float]:
+        """The regions as they look from near, largest first, without those that are nothing there; the best score."""
+        shape = regions[0].mask.shape
+        scale = shape[1] / picture.size[0], shape[0] / picture.size[1]
+        windows = [closer_window(r.box, scale, picture.size) or whole.window for r in regions]
+        close = [window for window in windows if window != whole.window]
+        looks = {whole.window: whole}
+        if close:
+            pixels = np.stack([self.pixels(thumbnail(picture, window)) for window in close])
+            rows = segment(pixels, *self.tokens([name] * len(close)))
+            looks.update({window: Look(row, window) for window, row in zip(close, rows, strict=True)})
+        seen, best = [], 0.0
+        for n, (coarse, window) in enumerate(zip(regions, windows, strict=True)):
+            likely = looks[window].likely(shape, scale)
+            best = max(best, float(likely[coarse.mask].mean()))
+            fine = confirm(coarse, [*regions[:n], *regions[n + 1 :]], likely, self.settings.threshold)
+            if fine:
+                seen.append((fine, looks[window]))
+        return sorted(seen, key=lambda pair: -pair[0].area), best
 
     def _ask(self, image: np.ndarray, phrases: list[str], segment: Segment) -> dict[str, np.ndarray]:
         """The logits [h, w] of each phrase, all of them in one call."""
@@ -127,24 +157,23 @@ class Masker:
             f"{self.settings.threshold:.2f}); name something that is visible.",
         )
 
-    def _outline(self, picture: Picture, chosen: Region, others: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    def _outline(self, picture: Picture, chosen: Region, others: np.ndarray, look: Look) -> np.ndarray:
         """The chosen region at the picture's own size, its edge fitted to the picture's: uint8 [H, W]."""
         width, height = picture.size
         rows, columns = chosen.mask.shape
         across, down = width / columns, height / rows
-        cell = max(width / logits.shape[1], height / logits.shape[0])
+        left, top, right, bottom = look.window
         x0, y0, x1, y1 = chosen.box
-        pad = 0.1 * max((x1 - x0) * across, (y1 - y0) * down) + 2 * cell
-        box = (max(0, math.floor(x0 * across - pad)), max(0, math.floor(y0 * down - pad)),
-               min(width, math.ceil(x1 * across + pad)), min(height, math.ceil(y1 * down + pad)))  # fmt: skip
+        pad = 0.1 * max((x1 - x0) * across, (y1 - y0) * down) + 2 * look.cell
+        box = (max(left, math.floor(x0 * across - pad)), max(top, math.floor(y0 * down - pad)),
+               min(right, math.ceil(x1 * across + pad)), min(bottom, math.ceil(y1 * down + pad)))  # fmt: skip
         size = fit((box[2] - box[0], box[3] - box[1]), EDGE_SIDE)
         scale = size[0] / (box[2] - box[0])
-        likely = resize(logits, size, _scaled(box, logits.shape[1] / width, logits.shape[0] / height))
-        likely = sigmoid(likely - math.log(self.settings.threshold / (1 - self.settings.threshold)))
+        likely = sigmoid(look.part(box, size) - math.log(self.settings.threshold / (1 - self.settings.threshold)))
         own = grow(chosen.mask, 3) & ~others
-        likely *= resize(own.astype(np.float32), size, _scaled(box, columns / width, rows / height))
+        likely *= resize(own.astype(np.float32), size, scaled(box, columns / width, rows / height))
         guide = np.asarray(Image.fromarray(thumbnail(picture, box)).resize(size, Image.Resampling.BILINEAR))
-        fitted = guided_filter(guide.astype(np.float32) / 255, likely, max(2, round(EDGE_REACH * cell * scale)))
+        fitted = guided_filter(guide.astype(np.float32) / 255, likely, max(2, round(EDGE_REACH * look.cell * scale)))
         fitted = np.clip((fitted - 0.5) * EDGE_SLOPE + 0.5, 0, 1)
         mask = np.zeros((height, width), np.uint8)
         part = Image.fromarray(np.rint(fitted * 255).astype(np.uint8))
@@ -171,19 +200,3 @@ def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """Width and height shrunk, never enlarged, so that neither exceeds `longest`."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def resize(
-    values: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> np.ndarray:
-    """float32 [h, w], or its `box`, at `size` (width, height), bicubic."""
-    image = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.array(image.resize(size, Image.Resampling.BICUBIC, box))
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-
-
-def _scaled(box: tuple[int, int, int, int], across: float, down: float) -> tuple[float, float, float, float]:
-    return box[0] * across, box[1] * down, box[2] * across, box[3] * down

@@ -16,8 +16,8 @@ from export.demo.objects import KINDS, draw_object
 
 VARIANTS = 8
 BACKDROPS = 320
-HEIGHT = 104
-"""Height in px at which patches are drawn: that of the tallest thing in a 192 px scene."""
+HEIGHT = 136
+"""Height in px at which patches are drawn: that of a thing that a closer look shows in a 192 px view."""
 
 LEAST_AREA = 60
 """A thing with fewer px in view is not asked for."""
@@ -49,7 +49,7 @@ class Scissors:
     def collage(self, rng: np.random.Generator) -> Collage:
         planned, backdrop = self.backdrops[rng.integers(len(self.backdrops))]
         things = self._things(rng, planned)
-        view = _view(rng)
+        view = _view(rng, things, planned.aspect)
         corner = (view[0] * backdrop.width, view[1] * backdrop.height,
                   view[2] * backdrop.width, view[3] * backdrop.height)  # fmt: skip
         canvas = backdrop.resize((self.size, self.size), Image.Resampling.BILINEAR, corner)
@@ -115,12 +115,25 @@ def _backdrop(seed: int) -> tuple[world.Plan, Image.Image]:
     return planned, Image.fromarray(world.backdrop(planned, round(240 * planned.aspect), 240))
 
 
-def _view(rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """The part of the scene that is seen, in fractions: mostly all of it, at times a closer look."""
-    if rng.random() < 0.5:
+def _view(
+    rng: np.random.Generator, things: list[world.Placed], aspect: float
+) -> tuple[float, float, float, float]:
+    """The part of the scene that is seen, in fractions: all of it, most of it, or one thing from near.
+
+    The mask step looks at the whole picture first, then at a square around what it found.
+    """
+    chance = rng.random()
+    if chance < 0.45:
         return (0.0, 0.0, 1.0, 1.0)
-    w, h = rng.uniform(0.7, 1.0, 2)
-    x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
+    if chance < 0.6:
+        w, h = rng.uniform(0.7, 1.0, 2)
+        x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
+    else:
+        box = things[rng.integers(len(things))].box
+        side = min(rng.uniform(1.25, 2.2) * max((box[2] - box[0]) * aspect, box[3] - box[1]), 1.0, aspect)
+        w, h = side / aspect, side
+        x = np.clip((box[0] + box[2] - w) / 2 + rng.uniform(-0.15, 0.15) * w, 0, 1 - w)
+        y = np.clip((box[1] + box[3] - h) / 2 + rng.uniform(-0.15, 0.15) * h, 0, 1 - h)
     return (float(x), float(y), float(x + w), float(y + h))
 
 

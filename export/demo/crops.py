@@ -1,4 +1,4 @@
-"""What the demo's diffusion model learns from: 128 px crops, a mask in each, and what belongs in the mask.
+"""What the demo's diffusion model learns from: 192 px crops, a mask in each, and what belongs in the mask.
 
 Masks are made as the `mask` step makes them: a rounded box in which the new thing stands, or, for a recolour,
 the thing's own outline grown a little. A box never tells the kind of what fills it.
@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from export.demo import world
 
-SIZE = 128
+SIZE = 192
 EMPTY = "empty background"
 
 
 @dataclass(frozen=True)
 class Crop:
-    """`image` is uint8 [128, 128, 3], `mask` bool [128, 128] (true: to be filled), `caption` what fills it."""
+    """`image` is uint8 [192, 192, 3], `mask` bool [192, 192] (true: to be filled), `caption` what fills it."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -90,7 +90,7 @@ def _furnish(rng: np.random.Generator, planned: world.Plan, hole: tuple[float, .
 def _window(rng: np.random.Generator, hole: tuple[float, ...], aspect: float) -> tuple[float, tuple[float, float]]:
     """A square window around the hole: its side and its corner, in units of the frame's height."""
     longest = max(hole[2] - hole[0], hole[3] - hole[1])
-    side = min(longest / rng.uniform(0.5, 0.76), 1.0, aspect)
+    side = min(longest / rng.uniform(0.55, 0.84), 1.0, aspect)
     middle = ((hole[0] + hole[2]) / 2, (hole[1] + hole[3]) / 2)
     x, y = (m - side / 2 + rng.uniform(-0.03, 0.03) * side for m in middle)
     return side, (x, y)
@@ -104,20 +104,20 @@ def _box_mask(rng: np.random.Generator, box: tuple[float, ...]) -> np.ndarray:
 
 
 def _outline_mask(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
-    reach = int(rng.choice([3, 5, 7]))
+    reach = int(rng.choice([5, 7, 9]))
     return np.asarray(Image.fromarray(alpha).filter(ImageFilter.MaxFilter(reach))) > 100
 
 
 def _caption(rng: np.random.Generator, thing: world.Placed) -> str:
-    """ "a red car"; now and then without its colour, as people write."""
-    words = thing.kind if rng.random() < 0.12 else world.phrase(thing)
+    """ "a red car"; often without its colour, as people write."""
+    words = thing.kind if rng.random() < 0.3 else world.phrase(thing)
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def pool(first: int, count: int, folder: Path) -> dict[str, np.ndarray]:
     """The crops of seeds `first` … `first + count` as stacked arrays, drawn once and kept in `folder`.
 
-    Keys: `image` uint8 [n, 128, 128, 3], `mask` bool [n, 128, 128], `caption`, `kind`, `colour` str [n].
+    Keys: `image` uint8 [n, 192, 192, 3], `mask` bool [n, 192, 192], `caption`, `kind`, `colour` str [n].
     """
     if first + count > world.HELD_OUT:
         raise ValueError("training must not see held-out seeds")

@@ -34,7 +34,7 @@ from export.demo.collage import Collage, Scissors
 from export.demo.tiny_clipseg import CONTEXT_LENGTH, PATCH, SIZE, build, decode, see
 
 MEAN, STD = (0.55, 0.56, 0.56), (0.25, 0.23, 0.25)
-BATCH, QUERIES = 8, 4
+BATCH, QUERIES = 16, 4
 PEAK_RATE, WARM_UP_STEPS, EMA_DECAY = 1e-3, 100, 0.997
 SAVE_EVERY_S = 120
 THRESHOLD = 0.5
@@ -78,23 +78,34 @@ def patch_labels(scene: Collage) -> tuple[torch.Tensor, torch.Tensor]:
     return kinds * (most > 0.3), colours * (most > 0.3)
 
 
+def plain_attention(part: nn.Module) -> None:
+    """Attention as matrix products: on a CPU the fused kernel's gradient takes half of a training step."""
+    for module in part.modules():
+        if hasattr(module, "config") and hasattr(module, "q_proj"):
+            module.config._attn_implementation = "eager"
+
+
 class Lesson(nn.Module):
     """The model with the head that tells kind and colour at every patch, used in training only."""
 
     def __init__(self, model: CLIPSegForImageSegmentation):
         super().__init__()
         self.model = model
+        plain_attention(model)
         self.classes = [1 + len(world.KINDS), 1 + len(world.COLOURS)]
         self.hint = nn.Linear(model.config.vision_config.hidden_size, sum(self.classes))
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of the masks and that of the hints."""
-        activations = see(self.model, batch.pixels)
-        texts = self.model.clip.get_text_features(batch.ids, attention_mask=batch.attention).pooler_output
-        kinds, colours = self.hint(activations[-1][:, 1:]).flatten(0, 1).split(self.classes, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            activations = see(self.model, batch.pixels)
+            texts = self.model.clip.get_text_features(batch.ids, attention_mask=batch.attention).pooler_output
+            told = self.hint(activations[-1][:, 1:])
+            logits = decode(self.model, activations, texts)
+        kinds, colours = told.float().flatten(0, 1).split(self.classes, 1)
         hints = functional.cross_entropy(kinds, batch.kinds.flatten())
         hints = hints + functional.cross_entropy(colours, batch.colours.flatten())
-        return loss_of(decode(self.model, activations, texts), batch.truth), hints
+        return loss_of(logits.float(), batch.truth), hints
 
 
 def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
@@ -177,7 +188,7 @@ def save(model: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, out: Path
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint to write")
-    parser.add_argument("--minutes", type=float, default=45, help="how long to train")
+    parser.add_argument("--minutes", type=float, default=60, help="how long to train")
     parser.add_argument("--resume", action="store_true", help="start from the weights in --out")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

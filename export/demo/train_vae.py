@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from export.demo import crops
 from export.demo.training import Run, arguments
 
-PATCH, BATCH, POOL = 64, 8, 6000
+PATCH, BATCH, POOL = 64, 8, 8000
 
 
 def network() -> AutoencoderKL:
@@ -54,20 +54,22 @@ def reconstruction_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tenso
 
 
 def main() -> None:
-    options = arguments(__doc__, minutes=30)
+    options = arguments(__doc__, minutes=45)
     images = crops.pool(0, POOL, options.work)["image"]
     vae = network()
     if options.go_on:
         vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32)
     vae = vae.to(options.device)
     optimiser = torch.optim.AdamW(vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
-    run = Run("vae", options, peak=1.5e-3)
+    run = Run("vae", options, peak=1.2e-3)
     run.resume(vae=vae, optimiser=optimiser)
     for step in run.steps():
         run.rate(optimiser)
         wanted = patches(images, np.random.default_rng([step, 5])).to(options.device)
-        posterior = vae.encode(wanted).latent_dist
-        loss = reconstruction_loss(vae.decode(posterior.sample()).sample, wanted) + 2e-5 * posterior.kl().mean() / 64
+        with torch.autocast(options.device, torch.bfloat16):
+            posterior = vae.encode(wanted).latent_dist
+            made = vae.decode(posterior.sample()).sample
+        loss = reconstruction_loss(made.float(), wanted) + 2e-5 * posterior.kl().float().mean() / 64
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)

@@ -275,6 +275,32 @@ def test_a_mask_has_the_pictures_size_and_clean_edges(masker, size):
     assert 0.5 < found.score <= 1
 
 
+def coarse_redness(pixels: np.ndarray, ids: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """`redness` on a map of 12 px a side, as a network of large patches gives it."""
+    return redness(pixels, ids, attention).reshape(len(pixels), 12, 8, 12, 8).mean((2, 4))
+
+
+def test_a_small_thing_is_outlined_from_near(masker):
+    pixels = np.full((600, 800, 3), (90, 140, 90), np.uint8)
+    truth = disc(600, 800, 300, 250, 60)
+    pixels[truth] = (220, 30, 30)
+    found = masker.find(Picture("RGB", pixels), "ball", coarse_redness)
+    got = found.object_mask >= 128
+    assert (got & truth).sum() / (got | truth).sum() > 0.93
+
+
+def test_what_a_closer_look_denies_is_not_found(masker):
+    def from_afar(pixels: np.ndarray, ids: np.ndarray, attention: np.ndarray) -> np.ndarray:
+        far = (pixels.std(axis=(1, 2, 3)) < 0.4)[:, None, None]  # the thing is a small part of the whole picture
+        return np.where(far, redness(pixels, ids, attention), -5.0)
+
+    pixels = np.full((600, 800, 3), (90, 140, 90), np.uint8)
+    pixels[disc(600, 800, 300, 250, 60)] = (220, 30, 30)
+    with pytest.raises(EditError, match=r"found no 'ball' .*best score 0\.0") as caught:
+        masker.find(Picture("RGB", pixels), "ball", from_afar)
+    assert caught.value.name == "object_not_found"
+
+
 def test_nothing_found_says_what_was_looked_for_and_the_scores(masker):
     picture = Picture("RGB", np.full((64, 64, 3), 200, np.uint8))
     with pytest.raises(EditError, match=r"found no 'unicorn' .*best score 0\.\d\d, needed 0\.50") as caught:
