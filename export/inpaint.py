@@ -9,7 +9,7 @@ from export import text_encoder, unet, vae
 from export.checkpoint import read_json, require, settings, write_tokenizer
 from export.errors import ExportError
 from export.network import Network
-from serving.sampler import make_plan
+from serving.plans import make_plan
 
 NETWORKS: Mapping[str, Callable[[Path], Network]] = {
     "text_encoder": text_encoder.load,
@@ -19,10 +19,13 @@ NETWORKS: Mapping[str, Callable[[Path], Network]] = {
 }
 SAMPLERS = {
     "DDIMScheduler": "ddim",
-    "DPMSolverMultistepScheduler": "dpm++2m",
+    "PNDMScheduler": "pndm",
     "EulerDiscreteScheduler": "euler",
+    "DPMSolverMultistepScheduler": "dpm++2m",
+    "UniPCMultistepScheduler": "unipc",
+    "LCMScheduler": "lcm",
 }
-"""diffusers' scheduler class -> the name of its twin in serving.sampler."""
+"""diffusers' scheduler class -> the name of its twin in serving.plans."""
 
 
 def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from serving.cropping import Canvas
 from serving.options import Options
-from serving.sampler import Model, denoise, make_plan, noise
+from serving.plans import make_plan
+from serving.sampler import Model, denoise, draws
 
 Infer = Callable[[str, dict[str, np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]
 """(network, inputs by name, names of outputs) -> outputs by name; arrays carry the batch axis."""
@@ -125,6 +126,5 @@ def generate(
     hole = latent_hole(canvas, settings["vae_factor"])
     model = guided(infer, np.concatenate([hole, masked_latents], axis=1),
                    embed(assets, infer, caption, options), options.guidance_scale)  # fmt: skip
-    start = np.stack([noise(seed, masked_latents.shape[1:]) for seed in options.seeds])
     plan = make_plan(settings["sampler"], assets.scheduler, options.num_inference_steps)
-    return denoise(model, plan, start)
+    return denoise(model, plan, draws(options.seeds, masked_latents.shape[1:]))

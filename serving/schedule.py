@@ -13,7 +13,7 @@ import numpy as np
 class Settings:
     """What scheduler_config.json says, with the defaults of diffusers' `DDIMScheduler` where it is silent.
 
-    `timestep_spacing` None is each sampler's own default, as in diffusers.
+    `timestep_spacing` and `set_alpha_to_one` None are each sampler's own defaults, as in diffusers.
     """
 
     num_train_timesteps: int = 1000
@@ -24,7 +24,7 @@ class Settings:
     prediction_type: str = "epsilon"
     timestep_spacing: str | None = None
     steps_offset: int = 0
-    set_alpha_to_one: bool = True
+    set_alpha_to_one: bool | None = None
     clip_sample: bool = True
     rescale_betas_zero_snr: bool = False
     use_karras_sigmas: bool = False
@@ -32,6 +32,10 @@ class Settings:
     lower_order_final: bool = True
     euler_at_final: bool = False
     final_sigmas_type: str = "zero"
+    solver_type: str = "bh2"
+    skip_prk_steps: bool = False
+    original_inference_steps: int = 50
+    timestep_scaling: float = 10.0
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Settings":
@@ -54,11 +58,14 @@ CHOICES: dict[str, tuple] = {
     "timestep_spacing": ("leading", "linspace", "trailing"),
     "solver_order": (1, 2),
     "final_sigmas_type": ("zero", "sigma_min"),
+    "solver_type": ("midpoint", "bh1", "bh2"),  # the first is DPM-Solver++'s, the others UniPC's
 }
 FIXED: dict[str, tuple] = {
     "thresholding": (False,),
     "algorithm_type": ("dpmsolver++",),
-    "solver_type": ("midpoint",),
+    "solver_p": (None,),
+    "predict_x0": (True,),
+    "disable_corrector": ([],),
     "use_exponential_sigmas": (False, None),
     "use_beta_sigmas": (False, None),
     "use_lu_lambdas": (False, None),
@@ -71,8 +78,8 @@ FIXED: dict[str, tuple] = {
     "sigma_min": (None,),
     "sigma_max": (None,),
 }
-INERT = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value", "skip_prk_steps",
-         "flow_shift", "time_shift_type")  # fmt: skip
+INERT = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "shift_terminal",
+         "time_shift_type")  # fmt: skip
 """Settings that mean something only beside others, which FIXED rules out."""
 
 

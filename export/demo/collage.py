@@ -115,9 +115,7 @@ def _backdrop(seed: int) -> tuple[world.Plan, Image.Image]:
     return planned, Image.fromarray(world.backdrop(planned, round(240 * planned.aspect), 240))
 
 
-def _view(
-    rng: np.random.Generator, things: list[world.Placed], aspect: float
-) -> tuple[float, float, float, float]:
+def _view(rng: np.random.Generator, things: list[world.Placed], aspect: float) -> tuple[float, float, float, float]:
     """The part of the scene that is seen, in fractions: all of it, most of it, or one thing from near.
 
     The mask step looks at the whole picture first, then at a square around what it found.

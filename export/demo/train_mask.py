@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,8 +82,9 @@ def patch_labels(scene: Collage) -> tuple[torch.Tensor, torch.Tensor]:
 def plain_attention(part: nn.Module) -> None:
     """Attention as matrix products: on a CPU the fused kernel's gradient takes half of a training step."""
     for module in part.modules():
-        if hasattr(module, "config") and hasattr(module, "q_proj"):
-            module.config._attn_implementation = "eager"
+        config: Any = getattr(module, "config", None)
+        if config is not None and hasattr(module, "q_proj"):
+            config._attn_implementation = "eager"
 
 
 class Lesson(nn.Module):

@@ -78,7 +78,7 @@ def scheduler() -> DDIMScheduler:
 
 @torch.no_grad()
 def encoded(first: int, count: int, vae: AutoencoderKL, options) -> dict[str, np.ndarray]:
-    """A pool's latents: `clean`, `masked` float16 [n, 4, 24, 24] (scaled), `mask` bool [n, 1, 24, 24], `caption` [n]."""
+    """A pool's latents: `clean`, `masked` float16 [n, 4, 24, 24] (scaled), `mask` bool [n, 1, 24, 24], `caption`."""
     file = options.work / f"latents-{first}-{count}.npz"
     if not file.exists():
         drawn = crops.pool(first, count, options.work)

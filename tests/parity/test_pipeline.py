@@ -13,7 +13,7 @@ from PIL import Image
 from serving.cropping import Canvas
 from serving.inpainting import Assets, decode, encode, generate, masked_image
 from serving.options import Options
-from serving.sampler import noise
+from serving.sampler import draws
 from tests.checkpoints import write_inpaint
 
 DEMO = Path(__file__).parents[2] / "export" / "demo" / "weights" / "inpaint"
@@ -99,7 +99,7 @@ def theirs(pipe, canvas: Canvas, options: Options) -> list[np.ndarray]:
             image=Image.fromarray(canvas.image.astype(np.uint8)),
             mask_image=Image.fromarray((canvas.mask * 255).astype(np.uint8)),
             masked_image_latents=masked,
-            latents=torch.from_numpy(noise(seed, shape))[None],
+            latents=torch.from_numpy(next(draws([seed], shape))),
             num_inference_steps=options.num_inference_steps,
             guidance_scale=options.guidance_scale,
             height=size, width=size, output_type="np",

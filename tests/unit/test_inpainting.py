@@ -12,7 +12,7 @@ from serving.fields import filled, grow, membrane, reach, shrink, smooth, window
 from serving.inpainting import guided, latent_hole
 from serving.options import Options
 from serving.picture import Picture
-from serving.sampler import noise
+from serving.sampler import draws
 
 RNG = np.random.default_rng(1)
 MODEL = 128
@@ -264,7 +264,7 @@ def test_guidance_mixes_two_rows_an_image():
         rows = np.arange(len(inputs["sample"]), dtype=np.float32)
         return {"out_sample": np.broadcast_to(rows[:, None, None, None], (len(rows), 4, 16, 16))}
 
-    condition, start = np.zeros((1, 5, 16, 16), np.float32), noise(1, (3, 4, 16, 16))
+    condition, start = np.zeros((1, 5, 16, 16), np.float32), next(draws([1, 2, 3], (4, 16, 16)))
     output = guided(infer, condition, np.zeros((2, 16, 8), np.float32), 4.0)(start, 500)
     assert calls == [{"sample": (6, 9, 16, 16), "timestep": (6, 1), "encoder_hidden_states": (6, 16, 8)}]
     np.testing.assert_array_equal(output[:, 0, 0, 0], [0 + 4 * 3, 1 + 4 * 3, 2 + 4 * 3])

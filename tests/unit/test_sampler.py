@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from serving.sampler import SAMPLERS, denoise, make_plan, noise
+from serving.plans import SAMPLERS, make_plan
+from serving.sampler import denoise, draws
 
-CONFIG = {"beta_schedule": "scaled_linear", "clip_sample": False, "_class_name": "DDIMScheduler"}
+CONFIG = {
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "skip_prk_steps": True,
+    "_class_name": "DDIMScheduler",
+}
 
 
 @pytest.mark.parametrize(("name", "value"), [
@@ -17,6 +23,7 @@ CONFIG = {"beta_schedule": "scaled_linear", "clip_sample": False, "_class_name":
     ("beta_schedule", "sigmoid"),
     ("use_beta_sigmas", True),
     ("solver_order", 3),
+    ("disable_corrector", [0]),
     ("shift", 3.0),
 ])  # fmt: skip
 def test_an_unsupported_setting_is_an_error_by_name(name, value):
@@ -43,9 +50,11 @@ def test_epsilon_from_no_signal_is_an_error():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_perfect_model_gives_its_picture(sampler):
-    picture = noise(1, (1, 4, 8, 8))
+    if sampler == "pndm":
+        pytest.skip("takes no model that says the picture itself")
+    picture = next(draws([1], (4, 8, 8)))
     plan = make_plan(sampler, {**CONFIG, "prediction_type": "sample", "set_alpha_to_one": True}, 12)
-    samples = list(denoise(lambda sample, timestep: picture, plan, noise(2, picture.shape)))
+    samples = list(denoise(lambda sample, timestep: picture, plan, draws([2], picture.shape[1:])))
     assert len(samples) == 12
     np.testing.assert_allclose(samples[-1], picture, atol=1e-5)
 
@@ -53,17 +62,16 @@ def test_a_perfect_model_gives_its_picture(sampler):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_rows_do_not_touch_each_other(sampler):
     plan = make_plan(sampler, CONFIG, 8)
-    both = noise(3, (2, 4, 8, 8))
-    together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, both))[-1]
-    for i in (0, 1):
-        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, both[i : i + 1]))[-1]
+    together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([3, 4], (4, 8, 8))))[-1]
+    for i, seed in enumerate((3, 4)):
+        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([seed], (4, 8, 8))))[-1]
         np.testing.assert_array_equal(together[i : i + 1], alone)
 
 
 def test_the_loop_can_be_left_after_any_step():
     calls = []
     steps = denoise(lambda sample, timestep: calls.append(timestep) or sample, make_plan("ddim", CONFIG, 9),
-                    noise(4, (1, 4, 8, 8)))  # fmt: skip
+                    draws([4], (4, 8, 8)))  # fmt: skip
     next(steps)
     next(steps)
     steps.close()
@@ -71,9 +79,13 @@ def test_the_loop_can_be_left_after_any_step():
 
 
 def test_noise_depends_on_the_seed_alone():
-    np.testing.assert_array_equal(noise(5, (4, 16, 16)), noise(5, (4, 16, 16)))
-    assert np.abs(noise(5, (4, 16, 16)) - noise(6, (4, 16, 16))).max() > 1
-    values = noise(2**63 - 1, (4, 64, 64))
+    one, other = draws([5, 6], (4, 16, 16)), draws([6, 5], (4, 16, 16))
+    for _ in range(3):
+        np.testing.assert_array_equal(next(one), next(other)[::-1])
+    first, second = next(one), next(one)
+    assert np.abs(first - second).max() > 1
+    assert np.abs(first[0] - first[1]).max() > 1
+    (values,) = next(draws([2**63 - 1], (4, 64, 64)))
     assert values.dtype == np.float32
     assert abs(values.mean()) < 0.05
     assert abs(values.std() - 1) < 0.05
