@@ -28,6 +28,14 @@ SAMPLERS = {
 """diffusers' scheduler class -> the name of its twin in serving.plans."""
 
 
+UNSERVED = {
+    "time_cond_proj_dim": "the guidance scale as an input, as models distilled to few steps do",
+    "addition_embed_type": "pooled text and picture sizes as inputs, as Stable Diffusion XL does",
+    "class_embed_type": "a class as an input",
+}
+"""Settings of a UNet that ask for inputs which the inpaint step does not give, and what they mean."""
+
+
 def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Write scheduler_config.json and tokenizer.json into `folder`; the content of inpaint.json."""
     require(checkpoint, [
@@ -45,6 +53,9 @@ def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) ->
             f"the UNet in {checkpoint} takes {unet_config['in_channels']} channels, and inpainting needs"
             f" {unet.CHANNELS}: give an inpainting checkpoint"
         )
+    for name, meaning in UNSERVED.items():
+        if unet_config.get(name) is not None:
+            raise ExportError(f"the UNet in {checkpoint} wants {meaning} ({name}), which is not supported yet")
     factor = vae.downscale(vae_config)
     return {
         "scaling_factor": vae_config["scaling_factor"],

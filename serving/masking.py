@@ -28,6 +28,10 @@ SMALL_SIDE = 1024
 """The picture is looked at at no more than about this many px a side; only the found object is seen closer."""
 MAP_SIDE = 320
 """Longest side in px of the map on which regions are told apart."""
+PROPOSED = 0.5
+"""A region of this share of the threshold is looked at again: the closer look decides."""
+RIVAL = 0.85
+"""A region whose score is below this share of the best one's only resembles the thing."""
 LOOKS = 4
 """So many regions, the largest, get a closer look, all in one call of the network."""
 EDGE_SIDE = 768
@@ -92,7 +96,7 @@ class Masker:
         asked = [words for name in names for words in (name, f"{wanted.colour} {name}")[: 2 if wanted.colour else 1]]
         logits = self._ask(small, [*asked, *([landmark] if landmark else [])], segment)
         maps = {words: sigmoid(resize(row, size)) for words, row in logits.items()}
-        regions = {name: find_regions(maps[name], self.settings.threshold) for name in names}
+        regions = {name: find_regions(maps[name], PROPOSED * self.settings.threshold) for name in names}
         name = next((name for name in names if regions[name]), None)
         if name is None:
             raise self._nothing(wanted, max(float(maps[name].max()) for name in names))
@@ -129,7 +133,9 @@ class Masker:
             fine = confirm(coarse, [*regions[:n], *regions[n + 1 :]], likely, self.settings.threshold)
             if fine:
                 seen.append((fine, looks[window]))
-        return sorted(seen, key=lambda pair: -pair[0].area), best
+        top = max((fine.score for fine, _ in seen), default=0.0)
+        rivals = [(fine, look) for fine, look in seen if fine.score >= RIVAL * top]
+        return sorted(rivals, key=lambda pair: -pair[0].area), best
 
     def _ask(self, image: np.ndarray, phrases: list[str], segment: Segment) -> dict[str, np.ndarray]:
         """The logits [h, w] of each phrase, all of them in one call."""

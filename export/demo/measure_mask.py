@@ -113,7 +113,8 @@ def paired(bench: Bench, seed: int) -> Iterator[tuple[str, str, float]]:
     scene = world.draw(planned, size)
     picture = as_picture(scene.image)
     counts = [thing.kind for thing in scene.things]
-    pair = [thing for thing in scene.things if counts.count(thing.kind) == 2]
+    twin = next(kind for kind in counts if counts.count(kind) == 2)
+    pair = [thing for thing in scene.things if thing.kind == twin]
     left, right = sorted(pair, key=lambda thing: thing.box[0] + thing.box[2])
     for question, phrase, wanted in (
         ("right of two by side", f"{left.kind} on the left", left),

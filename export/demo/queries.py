@@ -45,13 +45,13 @@ def _merges(learner: Raw) -> list[list[str]]:
 def ask(rng: np.random.Generator, names: Sequence[tuple[str, str]], count: int) -> list[Query]:
     """`count` queries about a scene whose things are `names`, (kind, colour) each.
 
-    First a kind that is there, then a colour and kind, then near misses and strangers in turn.
+    First a kind that is there, then a colour and kind, then a near miss, another kind and a stranger in turn.
     """
     kind, colour = names[rng.integers(len(names))]
     asked = [_query(names, kind, None), _query(names, kind, colour)]
     if len(names) > 1:
         asked[1] = _query(names, *names[rng.integers(len(names))])
-    misses = [_near_miss(rng, names), _stranger(rng, names)]
+    misses = [_near_miss(rng, names), _absent(rng, names), _stranger(rng, names)]
     if rng.random() < 0.3:
         misses[0] = _query(names, str(rng.choice(world.KINDS)), None)
     return [*asked, *(misses * count)][:count]
@@ -71,17 +71,21 @@ def _near_miss(rng: np.random.Generator, names: Sequence[tuple[str, str]]) -> Qu
     return _query(names, kind, str(rng.choice(world.COLOURS + OTHER_COLOURS)))
 
 
+def _absent(rng: np.random.Generator, names: Sequence[tuple[str, str]]) -> Query:
+    """A kind of the demo world that is not there: a bicycle has wheels, and is no car."""
+    return _described(rng, names, str(rng.choice([kind for kind in world.KINDS if all(kind != n for n, _ in names)])))
+
+
 def _stranger(rng: np.random.Generator, names: Sequence[tuple[str, str]]) -> Query:
-    """A thing that is not there: another kind, a word from elsewhere, or letters at random."""
-    absent = [kind for kind in world.KINDS if all(kind != name for name, _ in names)]
-    pick = rng.random()
-    if pick < 0.5:
-        noun = str(rng.choice(absent))
-    elif pick < 0.85:
-        noun = str(rng.choice(STRANGERS))
-    else:
-        noun = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), int(rng.integers(3, 10))))
-    if rng.random() < 0.4:
-        colour = names[rng.integers(len(names))][1] if rng.random() < 0.5 else str(rng.choice(world.COLOURS))
-        return (f"{colour} {noun}", ())
-    return (noun, ())
+    """A word from elsewhere, or letters at random."""
+    if rng.random() < 0.7:
+        return _described(rng, names, str(rng.choice(STRANGERS)))
+    return _described(rng, names, "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), int(rng.integers(3, 10)))))
+
+
+def _described(rng: np.random.Generator, names: Sequence[tuple[str, str]], noun: str) -> Query:
+    """A noun that names nothing in the scene, at times with a colour, likely one that is there."""
+    if rng.random() < 0.6:
+        return (noun, ())
+    colour = names[rng.integers(len(names))][1] if rng.random() < 0.5 else str(rng.choice(world.COLOURS))
+    return (f"{colour} {noun}", ())

@@ -35,7 +35,7 @@ from export.demo.collage import Collage, Scissors
 from export.demo.tiny_clipseg import CONTEXT_LENGTH, PATCH, SIZE, build, decode, see
 
 MEAN, STD = (0.55, 0.56, 0.56), (0.25, 0.23, 0.25)
-BATCH, QUERIES = 16, 4
+BATCH, QUERIES = 16, 5
 PEAK_RATE, WARM_UP_STEPS, EMA_DECAY = 1e-3, 100, 0.997
 SAVE_EVERY_S = 120
 THRESHOLD = 0.5
@@ -122,7 +122,7 @@ def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
     started = saved = time.monotonic()
     while (spent := (time.monotonic() - started) / 60 / minutes) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = rate(step, spent)
+            group["lr"] = rate(step, spent) * (0.6 if resume else 1)  # gentler with what is already known
         batch = Batch([scissors.collage(rng) for _ in range(BATCH)], rng, tokenizer, side)
         masks, hints = lesson(batch)
         optimiser.zero_grad()

@@ -159,6 +159,11 @@ def with_four_channels(folder):
     config.write_text(config.read_text().replace('"in_channels": 9', '"in_channels": 4'))
 
 
+def with_size_conditions(folder):
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text().replace('"addition_embed_type": null', '"addition_embed_type": "text_time"'))
+
+
 def with_unknown_scheduler(folder):
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text().replace("DDIMScheduler", "HeunDiscreteScheduler"))
@@ -178,6 +183,7 @@ def with_unknown_setting(folder):
     [
         (without_weights, r"only pickled weights \(.bin\): convert them to safetensors"),
         (with_four_channels, "takes 4 channels, and inpainting needs 9"),
+        (with_size_conditions, r"wants pooled text and picture sizes .* not supported yet"),
         (with_unknown_scheduler, "the scheduler HeunDiscreteScheduler is not supported"),
         (with_thresholding, "thresholding = True is not supported"),
         (with_unknown_setting, "unknown setting 'guidance'"),
