@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -32,6 +32,8 @@ PROPOSED = 0.5
 """A region of this share of the threshold is looked at again: the closer look decides."""
 RIVAL = 0.85
 """A region whose score is below this share of the best one's only resembles the thing."""
+CANDIDATES = 3
+"""So many of the best candidates are named when nothing is found."""
 LOOKS = 4
 """So many regions, the largest, get a closer look, all in one call of the network."""
 EDGE_SIDE = 768
@@ -96,27 +98,51 @@ class Masker:
         asked = [words for name in names for words in (name, f"{wanted.colour} {name}")[: 2 if wanted.colour else 1]]
         logits = self._ask(small, [*asked, *([landmark] if landmark else [])], segment)
         maps = {words: sigmoid(resize(row, size)) for words, row in logits.items()}
-        regions = {name: find_regions(maps[name], PROPOSED * self.settings.threshold) for name in names}
-        name = next((name for name in names if regions[name]), None)
-        if name is None:
-            raise self._nothing(wanted, max(float(maps[name].max()) for name in names))
+        name, seen = self._search(picture, wanted, names, logits, maps, segment)
         colours = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR))
         coloured = maps[f"{wanted.colour} {name}" if wanted.colour else name]
         near = find_regions(maps[landmark], self.settings.threshold) if landmark else []
-        whole = Look(logits[name], (0, 0, *picture.size))
-        seen, best = self._look_closer(picture, name, regions[name][:LOOKS], whole, segment)
-        if not seen:
-            raise self._nothing(wanted, best)
         chosen = choose([r for r, _ in seen], wanted, coloured, colours, self.settings.threshold, near)
         others = np.logical_or.reduce([r.mask & ~chosen.mask for r, _ in seen])
         look = max(seen, key=lambda pair: int((pair[0].mask & chosen.mask).sum()))[1]
         mask = self._outline(picture, chosen, others, look)
         return Found(mask, others, chosen.score, len(seen))
 
+    def _search(
+        self,
+        picture: Picture,
+        wanted: Referent,
+        names: Iterable[str],
+        logits: Mapping[str, np.ndarray],
+        maps: Mapping[str, np.ndarray],
+        segment: Segment,
+    ) -> tuple[str, list[tuple[Region, Look]]]:
+        """The first of `names` that is in the picture and its regions, largest first, each with a look from near."""
+        doubts: list[tuple[float, Region]] = []
+        for name in names:
+            regions = find_regions(maps[name], PROPOSED * self.settings.threshold)[:LOOKS]
+            if not regions:
+                weak = find_regions(maps[name], max(0.05, 0.5 * float(maps[name].max())))
+                doubts += [(float(maps[name][r.mask].max()), r) for r in weak]
+                continue
+            seen = []
+            whole = Look(logits[name], (0, 0, *picture.size))
+            for coarse, likely, look in self._look_closer(picture, name, regions, whole, segment):
+                fine = confirm(coarse, [r for r in regions if r is not coarse], likely, self.settings.threshold)
+                if fine:
+                    seen.append((fine, look))
+                else:
+                    doubts.append((float(likely[coarse.mask].mean()), coarse))
+            top = max((fine.score for fine, _ in seen), default=0.0)
+            if seen:
+                alike = [(fine, look) for fine, look in seen if fine.score >= RIVAL * top]
+                return name, sorted(alike, key=lambda pair: -pair[0].area)
+        raise self._nothing(wanted, doubts, picture.size)
+
     def _look_closer(
         self, picture: Picture, name: str, regions: list[Region], whole: Look, segment: Segment
-    ) -> tuple[list[tuple[Region, Look]], float]:
-        """The regions as they look from near, largest first, without those that are nothing there; the best score."""
+    ) -> Iterator[tuple[Region, np.ndarray, Look]]:
+        """Each region with its probability from near on the regions' map, and the look; all in one call."""
         shape = regions[0].mask.shape
         scale = shape[1] / picture.size[0], shape[0] / picture.size[1]
         windows = [closer_window(r.box, scale, picture.size) or whole.window for r in regions]
@@ -126,16 +152,8 @@ class Masker:
             pixels = np.stack([self.pixels(thumbnail(picture, window)) for window in close])
             rows = segment(pixels, *self.tokens([name] * len(close)))
             looks.update({window: Look(row, window) for window, row in zip(close, rows, strict=True)})
-        seen, best = [], 0.0
-        for n, (coarse, window) in enumerate(zip(regions, windows, strict=True)):
-            likely = looks[window].likely(shape, scale)
-            best = max(best, float(likely[coarse.mask].mean()))
-            fine = confirm(coarse, [*regions[:n], *regions[n + 1 :]], likely, self.settings.threshold)
-            if fine:
-                seen.append((fine, looks[window]))
-        top = max((fine.score for fine, _ in seen), default=0.0)
-        rivals = [(fine, look) for fine, look in seen if fine.score >= RIVAL * top]
-        return sorted(rivals, key=lambda pair: -pair[0].area), best
+        for coarse, window in zip(regions, windows, strict=True):
+            yield coarse, looks[window].likely(shape, scale), looks[window]
 
     def _ask(self, image: np.ndarray, phrases: list[str], segment: Segment) -> dict[str, np.ndarray]:
         """The logits [h, w] of each phrase, all of them in one call."""
@@ -156,11 +174,18 @@ class Masker:
         mean, std = (np.array(values, np.float32) for values in (self.settings.image_mean, self.settings.image_std))
         return np.ascontiguousarray(((square - mean) / std).transpose(2, 0, 1))
 
-    def _nothing(self, referent: Referent, best: float) -> EditError:
+    def _nothing(self, wanted: Referent, doubts: list[tuple[float, Region]], size: tuple[int, int]) -> EditError:
+        best = sorted(doubts, key=lambda doubt: -doubt[0])[:CANDIDATES]
+        places = []
+        for score, coarse in best:
+            across, down = size[0] / coarse.mask.shape[1], size[1] / coarse.mask.shape[0]
+            x0, y0, x1, y1 = (round(v) for v in scaled(coarse.box, across, down))
+            places.append(f"{score:.2f} at {x0},{y0} to {x1},{y1}")
         return EditError(
             "object_not_found",
-            f"found no '{referent.noun}' in the picture (best score {best:.2f}, needed "
-            f"{self.settings.threshold:.2f}); name something that is visible.",
+            f"found no '{wanted.noun}' in the picture (best score {best[0][0] if best else 0:.2f}, needed "
+            f"{self.settings.threshold:.2f}{'; candidates: ' if places else ''}{', '.join(places)}); "
+            "name something that is visible.",
         )
 
     def _outline(self, picture: Picture, chosen: Region, others: np.ndarray, look: Look) -> np.ndarray:
