@@ -2,8 +2,8 @@
 
 Scenes are collages (collage.py); each is asked for in several ways (queries.py): a kind in it, a colour and
 kind in it, and things that are not there, whose mask is empty. The image tower runs once a scene, the decoder
-once a query. While training, a second head tells kind and colour at every patch: without that dense hint
-the tower takes several times as long to see anything.
+once a query. For the first part of the time there are no queries: the tower alone learns to tell kind and
+colour at every patch, which costs a third of a whole step and teaches more; then the decoder learns to ask it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ from export.demo.tiny_clipseg import CONTEXT_LENGTH, PATCH, SIZE, build, decode,
 
 MEAN, STD = (0.55, 0.56, 0.56), (0.25, 0.23, 0.25)
 BATCH, QUERIES = 16, 5
-PEAK_RATE, WARM_UP_STEPS, EMA_DECAY = 1e-3, 100, 0.997
+PEAK_RATE, MATRIX_RATE, WARM_UP_STEPS, EMA_DECAY = 1e-3, 2e-3, 100, 0.997
+TOWER_FIRST = 0.4
+"""Share of the time in which only the tower learns."""
+BACKGROUND = 0.15
+"""Weight of a patch of background in the tower's lesson: most patches are."""
 SAVE_EVERY_S = 120
 THRESHOLD = 0.5
 EMPTY_SMOOTHING = 30.0
@@ -52,17 +56,15 @@ def loss_of(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 class Batch:
-    """A batch of collages as tensors: pixels, the truth of each query, kind and colour at each patch."""
+    """What is asked of a batch of collages, as tensors: the words, and the true mask of each query."""
 
     def __init__(self, scenes: list[Collage], rng: np.random.Generator, tokenizer: CLIPTokenizer, side: int):
         asked = [query for scene in scenes for query in queries.ask(rng, scene.names, QUERIES)]
         masks = [scenes[i // QUERIES].masks[list(wanted)].max(0, initial=0) for i, (_, wanted) in enumerate(asked)]
-        self.pixels = pixels_of([scene.image for scene in scenes])
         truth = torch.from_numpy(np.stack(masks)).float()[:, None] / 255
         self.truth = functional.interpolate(truth, size=(side, side), mode="area")[:, 0]
         words = tokenizer([words for words, _ in asked], padding=True, return_tensors="pt")
         self.ids, self.attention = words.input_ids, words.attention_mask
-        self.kinds, self.colours = (torch.stack(labels) for labels in zip(*map(patch_labels, scenes), strict=True))
 
 
 def pixels_of(images: list[np.ndarray]) -> torch.Tensor:
@@ -97,17 +99,32 @@ class Lesson(nn.Module):
         self.classes = [1 + len(world.KINDS), 1 + len(world.COLOURS)]
         self.hint = nn.Linear(model.config.vision_config.hidden_size, sum(self.classes))
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of the masks and that of the hints."""
+    def forward(self, pixels: torch.Tensor, scenes: list[Collage], batch: Batch | None) -> torch.Tensor:
+        """The loss of what the tower tells of each patch, and with a batch of queries that of their masks."""
         with torch.autocast("cpu", torch.bfloat16):
-            activations = see(self.model, batch.pixels)
-            texts = self.model.clip.get_text_features(batch.ids, attention_mask=batch.attention).pooler_output
+            activations = see(self.model, pixels)
             told = self.hint(activations[-1][:, 1:])
-            logits = decode(self.model, activations, texts)
-        kinds, colours = told.float().flatten(0, 1).split(self.classes, 1)
-        hints = functional.cross_entropy(kinds, batch.kinds.flatten())
-        hints = hints + functional.cross_entropy(colours, batch.colours.flatten())
-        return loss_of(logits.float(), batch.truth), hints
+        loss = torch.zeros(())
+        labels = (torch.stack(rows).flatten() for rows in zip(*map(patch_labels, scenes), strict=True))
+        for logits, wanted in zip(told.float().flatten(0, 1).split(self.classes, 1), labels, strict=True):
+            weights = torch.ones(logits.shape[1])
+            weights[0] = BACKGROUND
+            loss = loss + functional.cross_entropy(logits, wanted, weight=weights)
+        if batch is None:
+            return loss
+        with torch.autocast("cpu", torch.bfloat16):
+            texts = self.model.clip.get_text_features(batch.ids, attention_mask=batch.attention).pooler_output
+            masks = decode(self.model, activations, texts)
+        return 0.3 * loss + loss_of(masks.float(), batch.truth)
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """Muon (Jordan et al. 2024) for the transformers' matrices, AdamW for the rest: Adam alone takes
+        half as many steps again."""
+        layers = [self.model.clip.vision_model.encoder, self.model.clip.text_model.encoder, self.model.decoder.layers]
+        matrices = [weight for part in layers for weight in part.parameters() if weight.ndim == 2]
+        rest = [weight for weight in self.parameters() if all(weight is not matrix for matrix in matrices)]
+        muon = torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
+        return [muon, torch.optim.AdamW(rest, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.02)]
 
 
 def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
@@ -117,32 +134,34 @@ def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
     rng, tokenizer = np.random.default_rng(seed), queries.tokenizer(CONTEXT_LENGTH)
     model = CLIPSegForImageSegmentation.from_pretrained(out).float() if resume else build(tokenizer)
     lesson, smooth = Lesson(model).train(), copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(lesson.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    optimisers = lesson.optimisers()
     scissors, side, step, running = Scissors(SIZE, seed), SIZE // PATCH * (PATCH // 4) ** 2, 0, 0.0
     started = saved = time.monotonic()
     while (spent := (time.monotonic() - started) / 60 / minutes) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = rate(step, spent) * (0.6 if resume else 1)  # gentler with what is already known
-        batch = Batch([scissors.collage(rng) for _ in range(BATCH)], rng, tokenizer, side)
-        masks, hints = lesson(batch)
-        optimiser.zero_grad()
-        (masks + hints * (1 - spent)).backward()
+        scenes = [scissors.collage(rng) for _ in range(BATCH)]
+        batch = None if spent < TOWER_FIRST and not resume else Batch(scenes, rng, tokenizer, side)
+        loss = lesson(pixels_of([scene.image for scene in scenes]), scenes, batch)
+        loss.backward()
         nn.utils.clip_grad_norm_(lesson.parameters(), 1.0)
-        optimiser.step()
+        for optimiser, peak in zip(optimisers, (MATRIX_RATE, PEAK_RATE), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = peak * rate(step, spent)
+            optimiser.step()
+            optimiser.zero_grad()
         blend(smooth, model, min(EMA_DECAY, (step + 1) / (step + 10)))
-        step, running = step + 1, 0.98 * running + 0.02 * masks.item()
+        step, running = step + 1, 0.98 * running + 0.02 * loss.item()
         if time.monotonic() - saved > SAVE_EVERY_S:
             save(smooth, tokenizer, out)
             saved = time.monotonic()
-            print(f"{spent:6.1%} step {step} loss {running / (1 - 0.98**step):.4f} hints {hints.item():.3f} "
+            print(f"{spent:6.1%} step {step} loss {running / (1 - 0.98**step):.4f} "
                   f"{measure(smooth, tokenizer)}", flush=True)  # fmt: skip
     save(smooth, tokenizer, out)
     print(f"done: step {step} {measure(smooth, tokenizer)}", flush=True)
 
 
 def rate(step: int, spent: float) -> float:
-    """The learning rate: warm-up, then a cosine down to a fiftieth of the peak; `spent` 0 … 1 of the time."""
-    return PEAK_RATE * min((step + 1) / WARM_UP_STEPS, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
+    """The learning rate's share of its peak: warm-up, then a cosine to a fiftieth; `spent` 0 … 1 of the time."""
+    return min((step + 1) / WARM_UP_STEPS, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ mask, because the rest is pasted over anyway. `python -m export.demo.train_unet`
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,8 @@ from export.demo.training import Run, arguments
 
 POOLS = ((0, 8000), (8000, 8000))
 BATCH, OUTSIDE, CONTEXT, WIDTH = 32, 0.15, 16, 128
-STAGES = ((128, 0.62), (crops.SIZE, 1.0))
-"""Side of the crops in px, and the share of the time until which they are that large: shapes are learnt in half
-the time on small crops, and are then only made finer."""
+SIDE = 128
+"""Side in px that crops are shrunk to: at 192 px shapes take several times as long to learn."""
 
 
 def text_parts() -> tuple[CLIPTokenizer, CLIPTextModel]:
@@ -53,7 +51,7 @@ def text_parts() -> tuple[CLIPTokenizer, CLIPTextModel]:
 def network() -> UNet2DConditionModel:
     plain, attentive = "DownBlock2D", "CrossAttnDownBlock2D"
     return UNet2DConditionModel(
-        sample_size=crops.SIZE // 8,
+        sample_size=SIDE // 8,
         in_channels=9,
         out_channels=4,
         layers_per_block=1,
@@ -80,18 +78,17 @@ def scheduler() -> DDIMScheduler:
 
 
 @torch.no_grad()
-def encoded(first: int, count: int, side: int, vae: AutoencoderKL, options) -> dict[str, np.ndarray]:
-    """A pool's latents, of crops `side` px a side, s = side / 8: `clean`, `masked` float16 [n, 4, s, s] (scaled),
-    `mask` bool [n, 1, s, s], `caption` [n]."""
-    file = options.work / f"latents-{first}-{count}-{side}.npz"
+def encoded(first: int, count: int, vae: AutoencoderKL, options) -> dict[str, np.ndarray]:
+    """A pool's latents: `clean`, `masked` float16 [n, 4, 16, 16] (scaled), `mask` bool [n, 1, 16, 16], `caption`."""
+    file = options.work / f"latents-{first}-{count}-{SIDE}.npz"
     if not file.exists():
         drawn = crops.pool(first, count, options.work)
         rows: dict[str, list] = {"clean": [], "masked": [], "mask": []}
         for at in range(0, count, 50):
             image = torch.from_numpy(drawn["image"][at : at + 50].transpose(0, 3, 1, 2)).to(options.device)
-            image = F.interpolate(image.float() / 127.5 - 1, size=(side, side), mode="bicubic", antialias=True)
+            image = F.interpolate(image.float() / 127.5 - 1, size=(SIDE, SIDE), mode="bicubic", antialias=True)
             image = image.contiguous(memory_format=torch.channels_last)
-            hole = F.interpolate(torch.from_numpy(drawn["mask"][at : at + 50, None]).float(), size=(side, side)) > 0.5
+            hole = F.interpolate(torch.from_numpy(drawn["mask"][at : at + 50, None]).float(), size=(SIDE, SIDE)) > 0.5
             hole = hole.to(options.device)
             rows["mask"].append(hole[:, :, ::8, ::8].cpu().numpy())
             for name, picture in (("clean", image), ("masked", image.masked_fill(hole, 0.0))):
@@ -102,7 +99,7 @@ def encoded(first: int, count: int, side: int, vae: AutoencoderKL, options) -> d
         part = file.with_suffix(".part.npz")
         np.savez(part, caption=drawn["caption"], **parts)
         part.rename(file)
-        print(f"unet: encoded crops {first} to {first + count} at {side} px", flush=True)
+        print(f"unet: encoded crops {first} to {first + count}", flush=True)
     with np.load(file) as stored:
         return {name: stored[name] for name in stored.files}
 
@@ -121,7 +118,7 @@ class Batches:
         self.abar = scheduler().alphas_cumprod.to(device)
 
     def __call__(self, step: int):
-        """(sample [b, 9, s, s], timestep [b], input_ids [b, 16], wanted v [b, 4, s, s], weight [b, 1, s, s])."""
+        """(sample [b, 9, 16, 16], timestep [b], input_ids [b, 16], wanted v [b, 4, 16, 16], weight [b, 1, 16, 16])."""
         rng = np.random.default_rng([step, 7])
         rows = rng.integers(0, len(self.caption_of), BATCH)
         clean, masked, mask = (self.parts[name][rows].float() for name in ("clean", "masked", "mask"))
@@ -140,16 +137,12 @@ class Batches:
         )
 
 
-def batches_of(side: int, vae: AutoencoderKL, tokenizer: CLIPTokenizer, options) -> Batches:
-    pools = [encoded(first, count, side, vae, options) for first, count in POOLS]
-    data = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
-    return Batches(data, tokenizer, options.device)
-
-
 def main() -> None:
     options = arguments(__doc__, minutes=90)
     vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32).to(options.device).eval()
     vae = vae.to(memory_format=torch.channels_last)
+    pools = [encoded(first, count, vae, options) for first, count in POOLS]
+    data = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
     tokenizer, text_encoder = text_parts()
     unet = network()
     if options.go_on:
@@ -162,16 +155,14 @@ def main() -> None:
     optimiser = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
     ema = EMAModel(parts.parameters(), decay=0.999, use_ema_warmup=True, power=0.8)
     run = Run("unet", options, peak=9e-4)
-    stages = [(until, batches_of(side, vae, tokenizer, options)) for side, until in STAGES]
+    batches = Batches(data, tokenizer, options.device)
     run.resume(parts=parts, optimiser=optimiser, ema=ema)
-    torch._dynamo.config.automatic_dynamic_shapes = False  # each stage has its own size, and its own fast graph
-    forward = torch.compile(unet) if shutil.which("gcc") else unet
     for step in run.steps():
         run.rate(optimiser)
-        batches = next(batches for until, batches in stages if run.spent < until * run.budget)
         sample, timestep, tokens, wanted, weight = batches(step)
+        # Not compiled: under autocast torch.compile 2.13 gives the text encoder a gradient of zero.
         with torch.autocast(options.device, torch.bfloat16):
-            predicted = forward(sample, timestep, text_encoder(tokens).last_hidden_state).sample
+            predicted = unet(sample, timestep, text_encoder(tokens).last_hidden_state).sample
         loss = (weight * (predicted.float() - wanted) ** 2).sum() / (4 * weight.sum())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
