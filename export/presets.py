@@ -29,7 +29,7 @@ PRESETS = {
         settings={
             "parse": {"quantisation": "nf4", "max_prompt_chars": 1000},
             "mask": {"threshold": 0.5, "template": "{}"},
-            "inpaint": {"num_inference_steps": 20, "guidance_scale": 3.0},
+            "inpaint": {"num_inference_steps": 20, "guidance_scale": 2.0},
         },
         rolling=True,
     ),

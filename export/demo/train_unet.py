@@ -154,7 +154,7 @@ def main() -> None:
     parts = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(options.device)
     optimiser = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
     ema = EMAModel(parts.parameters(), decay=0.999, use_ema_warmup=True, power=0.8)
-    run = Run("unet", options, peak=9e-4)
+    run = Run("unet", options, peak=5e-4 if options.go_on else 9e-4)
     batches = Batches(data, tokenizer, options.device)
     run.resume(parts=parts, optimiser=optimiser, ema=ema)
     for step in run.steps():
