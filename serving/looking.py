@@ -9,9 +9,7 @@ import numpy as np
 from PIL import Image
 
 from serving.fields import grow
-from serving.regions import Region, region
-
-Box = tuple[int, int, int, int]
+from serving.regions import Box, Region, region
 
 CLOSER = 1.7
 """Side of a closer look over the longest side of what it looks at."""
