@@ -27,9 +27,9 @@ _MARKS = string.punctuation + "“”„‘’«»‹›…–—→·。、，�
 
 FUNCTION_WORDS = ARTICLES | frozenset(
     """
-    about and as at be become becomes been but by can could do does exactly for from had has have if in instead into is
-    it its let must of on onto or ought please rather shall should so than thank thanks that then to until using was
-    were when where which while who why will with would
+    about altogether and as at be become becomes been but by can completely could do does entirely exactly for from had
+    has have if in instead into is it its let must of on onto or ought please rather shall should so than thank thanks
+    that then to totally until using was were when where which while who why will with would
     """.split()
 )
 """English words that no name of an object starts or ends with."""

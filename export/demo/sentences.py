@@ -69,7 +69,7 @@ def _compose(
     rng: random.Random, intent: str, target: str, replacement: str, *, held_out: bool, colour: str = ""
 ) -> tuple[str, Edit | None]:
     sections = _templates()
-    template = _typo(rng, _template(rng, intent, held_out))
+    template = _typo(rng, _template(rng, intent, held_out), 0.06 if held_out else 0.15)
     prefixes = sections["held_out prefixes"] + sections["prefixes"] if held_out else sections["prefixes"]
     if not IMPERATIVE.match(template):
         prefixes = [prefix for prefix in prefixes if prefix.endswith((",", "please", "now"))]
@@ -171,29 +171,44 @@ def _noun(rng: random.Random, held_out: bool) -> str:
     chance = rng.random()
     if chance < 0.12:
         return rng.choice(words.KIND_NOUNS)
-    if chance < 0.45:
+    if chance < 0.38:
         return rng.choice(words.NOUNS)
-    if chance < 0.75:
+    if chance < 0.65:
         return _made_up(rng)
-    first = rng.choice((rng.choice(words.MODIFIERS), rng.choice(words.NOUNS), _made_up(rng)))
+    first = rng.choice((rng.choice(words.MODIFIERS), rng.choice(words.NOUNS), _made_up(rng), _made_up(rng)))
     return f"{first} {rng.choice((rng.choice(words.NOUNS), _made_up(rng)))}"
 
 
 def _made_up(rng: random.Random) -> str:
-    """A pronounceable word that is in no dictionary: "brolit", "shaumber"."""
+    """A word that is in no dictionary: syllables ("brolit"), or pieces of two known words ("helicurtain")."""
+    word = _syllables(rng) if rng.random() < 0.5 else _spliced(rng)
+    return word if word not in _taken() else _made_up(rng)
+
+
+@cache
+def _taken() -> frozenset[str]:
+    """Words that made-up ones must not hit."""
+    return frozenset((*words.HELD_OUT_NOUNS, *words.HELD_OUT_MODIFIERS, *FUNCTION_WORDS))
+
+
+def _spliced(rng: random.Random) -> str:
+    first, second = rng.choice(words.NOUNS + words.MODIFIERS), rng.choice(words.NOUNS + words.ADJECTIVES)
+    return first[: rng.randint(2, 5)] + second[-rng.randint(2, 5) :]
+
+
+def _syllables(rng: random.Random) -> str:
     onsets = "b c d f g h j k l m n p r s t v w z br ch cr dr fl gl gr pl sc sh sl sn st str th tr wh qu".split()
     vowels = "a e i o u a e i o u ai ea ee oo ou".split()
     codas = "b d g k l m n p r s t x ck ll nd ng nt rd rk rt ss st sh th er le on".split()
     syllables = rng.choice((1, 2, 2, 2, 3))
     body = "".join(rng.choice(onsets) + rng.choice(vowels) for _ in range(syllables))
-    word = body + (rng.choice(codas) if rng.random() < 0.75 else "")
-    return word if word not in (*words.HELD_OUT_NOUNS, *FUNCTION_WORDS) else _made_up(rng)
+    return body + (rng.choice(codas) if rng.random() < 0.75 else "")
 
 
-def _typo(rng: random.Random, template: str) -> str:
-    """Now and then, one letter of one word of the template dropped, doubled or swapped with the next."""
+def _typo(rng: random.Random, template: str, share: float) -> str:
+    """In a share of cases, one letter of one word of the template dropped, doubled or swapped with the next."""
     candidates = list(re.finditer(r"[a-z]{5,}", template))
-    if not candidates or rng.random() > 0.06:
+    if not candidates or rng.random() > share:
         return template
     place = rng.choice(candidates)
     at = rng.randrange(place.start() + 1, place.end() - 1)

@@ -33,6 +33,7 @@ from transformers.utils.logging import disable_progress_bar
 from export.demo import queries, world
 from export.demo.collage import Collage, Scissors
 from export.demo.tiny_clipseg import CONTEXT_LENGTH, PATCH, SIZE, build, decode, see
+from export.demo.training import optimisers
 
 MEAN, STD = (0.55, 0.56, 0.56), (0.25, 0.23, 0.25)
 BATCH, QUERIES = 16, 5
@@ -118,13 +119,8 @@ class Lesson(nn.Module):
         return 0.3 * loss + loss_of(masks.float(), batch.truth)
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
-        """Muon (Jordan et al. 2024) for the transformers' matrices, AdamW for the rest: Adam alone takes
-        half as many steps again."""
         layers = [self.model.clip.vision_model.encoder, self.model.clip.text_model.encoder, self.model.decoder.layers]
-        matrices = [weight for part in layers for weight in part.parameters() if weight.ndim == 2]
-        rest = [weight for weight in self.parameters() if all(weight is not matrix for matrix in matrices)]
-        muon = torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
-        return [muon, torch.optim.AdamW(rest, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.02)]
+        return optimisers(self.parameters(), layers, matrix_rate=MATRIX_RATE, rate=PEAK_RATE, weight_decay=0.02)
 
 
 def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
@@ -134,7 +130,7 @@ def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
     rng, tokenizer = np.random.default_rng(seed), queries.tokenizer(CONTEXT_LENGTH)
     model = CLIPSegForImageSegmentation.from_pretrained(out).float() if resume else build(tokenizer)
     lesson, smooth = Lesson(model).train(), copy.deepcopy(model)
-    optimisers = lesson.optimisers()
+    muon, adam = lesson.optimisers()
     scissors, side, step, running = Scissors(SIZE, seed), SIZE // PATCH * (PATCH // 4) ** 2, 0, 0.0
     started = saved = time.monotonic()
     while (spent := (time.monotonic() - started) / 60 / minutes) < 1:
@@ -143,7 +139,7 @@ def train(out: Path, minutes: float, resume: bool, seed: int) -> None:
         loss = lesson(pixels_of([scene.image for scene in scenes]), scenes, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(lesson.parameters(), 1.0)
-        for optimiser, peak in zip(optimisers, (MATRIX_RATE, PEAK_RATE), strict=True):
+        for optimiser, peak in zip((muon, adam), (MATRIX_RATE, PEAK_RATE), strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = peak * rate(step, spent)
             optimiser.step()

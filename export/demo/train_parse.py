@@ -21,6 +21,7 @@ from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from export.demo import sentences
 from export.demo.tiny_qwen2 import VOCABULARY, answer_text, look_back, tiny_config, train_tokenizer
+from export.demo.training import optimisers
 from serving.errors import EditError
 from serving.grammar import START
 from serving.instruction import INTENTS, read_answer
@@ -130,10 +131,13 @@ def train(
         if isinstance(module, torch.nn.Linear) and name != "lm_head"
     ]
     batches = Batches(tokenizer, random.Random(f"train {seed}"), batch)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=steps, pct_start=0.015, cycle_momentum=False
+    pair = optimisers(
+        model.parameters(), model.model.layers, matrix_rate=learning_rate, rate=learning_rate, weight_decay=0.05
     )
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(part, learning_rate, steps, pct_start=0.015, cycle_momentum=False)
+        for part in pair
+    ]
     started, average = time.monotonic(), 0.0
     for step in range(1, steps + 1):
         served_form = rounded_to_nf4(quantised if step > steps * (1 - nf4_share) else [])
@@ -143,9 +147,10 @@ def train(
                 loss = loss_of(model, *lesson)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        schedule.step()
+        for optimiser, schedule in zip(pair, schedules, strict=True):
+            optimiser.step()
+            optimiser.zero_grad()
+            schedule.step()
         average = loss.item() if step == 1 else 0.97 * average + 0.03 * loss.item()
         if step % 400 == 0:
             save(model, tokenizer, out)

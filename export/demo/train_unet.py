@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from export.demo import crops, world
 from export.demo.training import Run, arguments
 
-POOLS = ((0, 8000), (8000, 8000))
+POOLS = ((0, 8000), (8000, 8000), (16000, 8000))
 BATCH, OUTSIDE, CONTEXT, WIDTH = 32, 0.15, 16, 128
 SIDE = 128
 """Side in px that crops are shrunk to: at 192 px shapes take several times as long to learn."""
@@ -152,7 +152,7 @@ def main() -> None:
     # On a CPU the fused kernel's gradient in bf16 takes a third of the step; plain attention does not.
     unet.set_attn_processor(AttnProcessor())
     parts = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(options.device)
-    optimiser = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     ema = EMAModel(parts.parameters(), decay=0.999, use_ema_warmup=True, power=0.8)
     run = Run("unet", options, peak=5e-4 if options.go_on else 9e-4)
     batches = Batches(data, tokenizer, options.device)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 WORK = Path("build/demo")
 """Where training keeps its rendered pools and its resumable state; never in git."""
@@ -31,6 +33,24 @@ def arguments(description: str, minutes: float) -> argparse.Namespace:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     return options
+
+
+def optimisers(
+    parameters: Iterable[nn.Parameter],
+    layers: Iterable[nn.Module],
+    *,
+    matrix_rate: float,
+    rate: float,
+    weight_decay: float,
+) -> list[torch.optim.Optimizer]:
+    """[Muon (Jordan et al. 2024) for the matrices in `layers`, AdamW for the rest of `parameters`].
+
+    A transformer needs about a third fewer steps than with Adam alone. Embeddings do not belong into `layers`.
+    """
+    matrices = [weight for layer in layers for weight in layer.parameters() if weight.ndim == 2]
+    rest = [weight for weight in parameters if all(weight is not matrix for matrix in matrices)]
+    muon = torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=weight_decay)]
 
 
 class Run:

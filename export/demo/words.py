@@ -22,6 +22,29 @@ NOUNS = KIND_NOUNS + tuple(
     sword table tank taxi teapot teddy telephone television temple tent tiger toaster toilet tomato tower toy
     tractor train tram trolley trousers truck trumpet tulip turtle typewriter van vase violin wagon wall
     wardrobe watch waterfall well whale wheel window woman zebra
+    acorn airplane alarm almond anchor ant antelope apron armour arrow artichoke asparagus astronaut avocado axe
+    baby badger bagel bamboo bandage banjo banner barbecue baseball bathrobe battery beanbag beetle bikini binoculars
+    biscuit bison blackbird blackboard bluebell boulder bouquet bracelet branch briefcase broccoli buffalo buggy bulb
+    bunker buoy burger cabbage cabinet cage calendar canal cannon canyon cape cardigan carousel cauliflower cellar
+    cheese chess chimpanzee chipmunk chopsticks clam clarinet cliff cobra cockpit coconut collar comb cork cottage
+    cougar cricket croissant cucumber cupboard cupcake cushion dagger daisy dandelion dartboard diamond doorbell
+    doughnut dove dragonfly dumpling earring easel eel elevator emerald escalator excavator farmer fern fiddle
+    firefly fisherman flamethrower flute football footstool forklift fortress freezer galaxy gazelle gazebo
+    geranium ginger glacier goblet goldfish gorilla gramophone grapefruit greenhouse hairbrush handbag handkerchief
+    harmonica haystack hedgehog heron hippie hoodie hoover horseshoe hourglass hurdle hut hyena iceberg icicle
+    iguana island ivy jackal jaguar jeans jewel jukebox juniper kebab kennel kingfisher kiosk kiwi ladle ladybird
+    lasso lavender leopard lettuce lilac limousine lipstick llama locker locomotive loom lynx magnet magpie mango
+    mantelpiece maple marigold mascot meadow medal megaphone melon mermaid meteor minibus mole moose mop mosque
+    moth muffin mule nest nightstand nutcracker oar oasis octopus olive omelette orchestra organ ornament oyster
+    pancake parachute peach pear pebble pendulum pepper perfume petunia pickaxe pickle pitchfork plum polecat
+    pond pony poppy porcupine primrose propeller puddle pug puma puppet pylon python quail quilt radish raft
+    raincoat raspberry raven razor reindeer ribbon robin rucksack sailor salmon sandal satellite saucepan saucer
+    sausage scale scorpion scroll seahorse seal seesaw shrimp shovel shrub signpost skateboard skeleton skunk slide
+    slipper snail soldier spade spaceship sparrow spear sphinx spinach sponge squid squirrel stapler starfish
+    stork strawberry stroller submarine sunflower swing syringe tambourine tapestry teabag telescope terrier
+    thermometer thermos thistle throne tie toad toadstool toothbrush torch tortoise totem towel trolleybus trombone
+    trophy trout tuba turkey turnip tutu ukulele vacuum veil viper vulture waffle wallet walnut warthog wasp
+    weasel whistle wig willow wolf wombat woodpecker worm wreath xylophone yak yurt
     """.split()
 )
 
@@ -29,7 +52,13 @@ MODIFIERS = tuple(
     """
     coffee garden kitchen sports racing mountain street city beach fishing sailing office desk floor table
     rubber teddy apple palm pine toy water wine police fire school steam hot picnic bath dining rocking bus
-    stone brick glass paper traffic post
+    stone brick glass paper traffic post airport alpine animal barn bamboo birthday bronze bedroom canvas cartoon
+    ceramic chess chocolate christmas cloth college concert corner cowboy crystal desert diamond dinner easter
+    evening fairy family farm field flower football forest golf guard harvest hospital hunting ice ivory jazz
+    leather library linen lunch meadow metro midnight museum night nylon ocean opera orchestra palace park party
+    pirate plaster plastic pocket porcelain railway rescue river roof satin school ship shower silk silver sky
+    snow space spring station steel straw summer sun swimming teak theatre tin travel tropical valley wedding
+    wicker winter wool zoo
     """.split()
 )
 
