@@ -1,29 +1,77 @@
 """The parse step: a causal language model in a transformers folder, served as it is."""
 
+import os
 import shutil
-from collections.abc import Callable, Mapping
+import stat
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
-from export.checkpoint import read_json, require, settings
+from export.checkpoint import READ, WEIGHTS, Settings, read_json, require
 from export.errors import ExportError
-from export.network import Network
+from export.network import Loaders
+from serving.language import own_quantisation
 
-NETWORKS: Mapping[str, Callable[[Path], Network]] = {}
+
+def networks(checkpoint: Path) -> Loaders:
+    return {}
 
 
-def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the checkpoint into `folder`; the content of parse.json."""
+def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Copy what transformers reads of the checkpoint into `folder`; the content of parse.json."""
     require(checkpoint, ["config.json", "tokenizer_config.json"])
-    if not any(checkpoint.glob("*.safetensors")):
-        require(checkpoint, ["model.safetensors"])
-    (architecture,) = read_json(checkpoint / "config.json").get("architectures") or [None]
+    weights = weight_files(checkpoint)
+    require(checkpoint, weights)
+    refuse_unusable(checkpoint)
+    copy = folder / "checkpoint"
+    copy.mkdir(parents=True)
+    for pattern in READ:
+        for file in () if pattern == WEIGHTS else checkpoint.glob(pattern):
+            # without its mode: downloaded files are often readable by their owner alone
+            shutil.copyfile(file, copy / file.name)
+    for name in weights:
+        link_or_copy(checkpoint / name, copy / name)
+    return dict(settings)
+
+
+def weight_files(checkpoint: Path) -> list[str]:
+    """The safetensors files that transformers would load: the one, or those that the index names."""
+    index = checkpoint / "model.safetensors.index.json"
+    if (checkpoint / "model.safetensors").exists() or not index.exists():
+        return ["model.safetensors"]
+    return sorted({Path(name).name for name in read_json(index)["weight_map"].values()})
+
+
+def refuse_unusable(checkpoint: Path) -> None:
+    """ExportError for what is no instruct language model, needs code of its own, or is quantised in a foreign way."""
+    config = read_json(checkpoint / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        if "auto_map" in read_json(checkpoint / name):
+            raise ExportError(
+                f"{checkpoint / name} has an auto_map: its own Python code would have to run, and Recast runs none"
+            )
+    (architecture,) = config.get("architectures") or [None]
     if not str(architecture).endswith("ForCausalLM"):
         raise ExportError(f"{checkpoint} holds a {architecture}, and parse needs a causal language model")
+    try:
+        own_quantisation(config)
+    except ValueError as error:
+        raise ExportError(f"{checkpoint}: {error}") from None
     if AutoTokenizer.from_pretrained(checkpoint, local_files_only=True).chat_template is None:
         raise ExportError(f"the tokenizer in {checkpoint} has no chat template: give an instruct checkpoint")
-    # not copytree's default, which keeps the modes: safetensors files are often readable by their owner alone
-    shutil.copytree(checkpoint, folder / "checkpoint", copy_function=shutil.copyfile)
-    return settings(checkpoint, defaults)
+
+
+def link_or_copy(source: Path, destination: Path) -> None:
+    """A hard link to the file behind `source` where everybody may read it and the file system can, else a copy.
+
+    A link costs neither time nor space for tens of GB, and stays when `source` is deleted or replaced.
+    """
+    file = source.resolve()
+    try:
+        if file.stat().st_mode & stat.S_IROTH:
+            os.link(file, destination)
+            return
+    except OSError:  # another file system, or one without links
+        pass
+    shutil.copyfile(file, destination)

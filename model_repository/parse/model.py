@@ -16,7 +16,15 @@ class TritonPythonModel(Step):
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
         settings = json.loads((folder / "parse.json").read_text(encoding="utf-8"))
         self.max_prompt_chars = settings["max_prompt_chars"]
-        self.model = LanguageModel(folder / "checkpoint", quantisation=settings["quantisation"], device=self.device)
+        memory_limit = float(parameters.pop("memory_limit_gb", "inf")) * 1e9
+        if parameters:
+            raise ValueError(f"unknown parameters {', '.join(parameters)}; known: memory_limit_gb")
+        self.model = LanguageModel(
+            folder / "checkpoint",
+            quantisation=settings["quantisation"],
+            device=self.device,
+            memory_limit=memory_limit,
+        )
 
     def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
         started = time.perf_counter()
