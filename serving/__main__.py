@@ -21,6 +21,7 @@ def main() -> int:
         http_port=options.http_port,
         metrics_port=options.metrics_port,
         host=options.host,
+        config=options.config,
         ready_model=options.ready_model,
         echo=sys.stderr,
     )
@@ -72,6 +73,11 @@ def parse_arguments() -> argparse.Namespace:
             metavar="PORT",
             help="0 for a free one (default: %(default)s)",
         )
+    parser.add_argument(
+        "--config",
+        metavar="NAME",
+        help="where the networks run: cuda (GPU), openvino (bf16 on Intel CPUs with AMX); default: plain CPU",
+    )
     parser.add_argument(
         "--ready-model",
         default="replace",

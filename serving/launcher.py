@@ -1,4 +1,4 @@
-"""Starts the wheel's tritonserver on a model repository, watches it and stops it.
+"""Starts tritonserver on a model repository, watches it and stops it.
 
 with Server(repository) as server:
     client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from serving.preflight import LaunchError, check_machine, check_repository, choose_ports
-from serving.runtime import Wheel, assemble, environment
+from serving.runtime import Triton, assemble, environment
 
 EXIT_TIMEOUT = 15  # seconds that requests in flight get to finish after a stop is asked for
 CACHE_BYTES = 64 << 20
@@ -29,7 +29,8 @@ _PR_SET_PDEATHSIG = 1
 class Server:
     """A tritonserver process: a context manager that starts it, ready to infer, and stops it.
 
-    A port of 0 stands for a free one. `echo` receives the server's log as it comes; the whole of it is in
+    A port of 0 stands for a free one. `config` names the configurations to take in place of config.pbtxt, for the
+    models that have one of that name in configs/. `echo` receives the server's log as it comes; the whole of it is in
     `log_path`, a temporary file unless given. Start it from a thread that outlives it: when that thread or
     its process ends, the kernel stops tritonserver too.
     """
@@ -42,6 +43,7 @@ class Server:
         http_port: int = 0,
         metrics_port: int = 0,
         host: str = "127.0.0.1",
+        config: str | None = None,
         ready_model: str = "replace",
         ready_timeout: float = 600.0,
         log_path: Path | None = None,
@@ -50,6 +52,7 @@ class Server:
         self.repository = Path(repository).absolute()
         self.host = host
         self.ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
+        self.config = config
         self.ready_model = ready_model
         self.ready_timeout = ready_timeout
         self.echo = echo
@@ -83,7 +86,7 @@ class Server:
     def start(self) -> None:
         """Start and wait until `ready_model` is ready; LaunchError says what prevents it."""
         check_machine()
-        check_repository(self.repository, self.ready_model)
+        check_repository(self.repository, self.ready_model, self.config)
         self.ports = choose_ports(self.host, self.ports)
         self._folder = Path(tempfile.mkdtemp(prefix="recast-serving-"))
         self.log_path = self._given_log or self._folder / "tritonserver.log"
@@ -123,11 +126,10 @@ class Server:
         return f"{host}:{self.ports[protocol]}"
 
     def _spawn(self, folder: Path) -> None:
-        wheel = Wheel.find()
-        assemble(folder, wheel)
+        triton = Triton.find()
         self._process = subprocess.Popen(
-            self._command(wheel, folder / "backends"),
-            env=environment(folder, wheel),
+            self._command(triton, assemble(folder, triton)),
+            env=environment(folder, triton),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -139,12 +141,12 @@ class Server:
         self._reader = threading.Thread(target=self._copy_log, args=(self._process,), daemon=True)
         self._reader.start()
 
-    def _command(self, wheel: Wheel, backends: Path) -> list[str]:
+    def _command(self, triton: Triton, backends: Path) -> list[str]:
         command = [
-            str(wheel.tritonserver),
+            str(triton.tritonserver),
             f"--model-repository={self.repository}",
             f"--backend-directory={backends}",
-            f"--cache-directory={wheel.caches}",
+            f"--cache-directory={triton.caches}",
             f"--cache-config=local,size={CACHE_BYTES}",
             "--model-control-mode=explicit",
             "--load-model=*",
@@ -152,6 +154,8 @@ class Server:
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={EXIT_TIMEOUT}",
         ]
+        if self.config is not None:
+            command.append(f"--model-config-name={self.config}")
         for protocol, port in self.ports.items():
             command += [f"--{protocol}-address={self.host}", f"--{protocol}-port={port}"]
         return command

@@ -75,8 +75,11 @@ def _loader_finds(library: str) -> bool:
     return True
 
 
-def check_repository(repository: Path, ready_model: str) -> None:
-    """LaunchError unless every model of `repository` has a version to serve, `ready_model` among them."""
+def check_repository(repository: Path, ready_model: str, config: str | None = None) -> None:
+    """LaunchError unless every model of `repository` has a version to serve, `ready_model` among them.
+
+    Some model must also have configs/`config`.pbtxt, if one is named.
+    """
     models = sorted(config.parent for config in repository.glob("*/config.pbtxt"))
     if not models:
         raise LaunchError(f"{repository} holds no model: name a model repository with --model-repository.")
@@ -85,6 +88,9 @@ def check_repository(repository: Path, ready_model: str) -> None:
     empty = [model.name for model in models if not any(map(_is_version, model.iterdir()))]
     if empty:
         raise LaunchError(f"{repository} holds no release of {', '.join(empty)}: run `make export`.")
+    known = sorted({file.stem for file in repository.glob("*/configs/*.pbtxt")})
+    if config is not None and config not in known:
+        raise LaunchError(f"no model of {repository} has a configuration '{config}'; known are {', '.join(known)}.")
 
 
 def _is_version(folder: Path) -> bool:

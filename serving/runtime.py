@@ -1,4 +1,4 @@
-"""What tritonserver needs to run from the wheel: its parts, the backend folder, the environment."""
+"""What tritonserver needs to run, from the wheel or installed: its parts, the backend folder, the environment."""
 
 import importlib.util
 import os
@@ -10,60 +10,76 @@ from pathlib import Path
 from serving.preflight import LaunchError, find_libpython
 
 OUR_BACKENDS = Path(__file__).parent / "backends"
+HOME = "TRITONSERVER_HOME"
 
 
 @dataclass(frozen=True)
-class Wheel:
-    """The parts of the nvidia-pytriton wheel that make up tritonserver."""
+class Triton:
+    """The parts of a tritonserver: the nvidia-pytriton wheel's, or those of an installed one."""
 
     tritonserver: Path
     caches: Path
-    libraries: Path
-    python_backend: Path
-    stub: Path
+    backends: Path
+    libraries: Path | None = None
+    stub: Path | None = None  # of the running Python; None when `backends` is complete
 
     @classmethod
-    def find(cls) -> "Wheel":
-        """The installed wheel's parts for the running Python; LaunchError when one is missing."""
+    def find(cls) -> "Triton":
+        """The one installed in the folder that TRITONSERVER_HOME names, else the wheel's; LaunchError without."""
+        home = os.environ.get(HOME)
+        return cls.of_home(Path(home)) if home else cls.of_wheel()
+
+    @classmethod
+    def of_home(cls, home: Path) -> "Triton":
+        """The one in `home`, laid out as in NVIDIA's image, with a C++ onnxruntime backend of its own."""
+        triton = cls(home / "bin" / "tritonserver", home / "caches", home / "backends")
+        needed = [triton.tritonserver, *(triton.backends / name for name in ("python", "onnxruntime"))]
+        missing = [str(path) for path in needed if not path.exists()]
+        if missing:
+            raise LaunchError(f"{HOME} is {home}, which lacks {', '.join(missing)}: name a whole tritonserver.")
+        return triton
+
+    @classmethod
+    def of_wheel(cls) -> "Triton":
+        """The installed wheel's, for the running Python."""
         spec = importlib.util.find_spec("pytriton")
         if spec is None or not spec.submodule_search_locations:
             raise LaunchError("tritonserver is not installed: run `make setup` (package nvidia-pytriton).")
         package = Path(spec.submodule_search_locations[0])
         root = package / "tritonserver"
         minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-        wheel = cls(
-            tritonserver=root / "bin" / "tritonserver",
-            caches=root / "caches",
-            libraries=package.parent / "nvidia_pytriton.libs",
-            python_backend=root / "backends" / "python",
-            stub=root / "python_backend_stubs" / minor / "triton_python_backend_stub",
-        )
-        if not wheel.tritonserver.is_file():
-            raise LaunchError(f"the nvidia-pytriton package holds no {wheel.tritonserver}: install it again.")
-        if not wheel.stub.is_file():
-            stubs = sorted(stub.name for stub in wheel.stub.parents[1].iterdir())
+        stub = root / "python_backend_stubs" / minor / "triton_python_backend_stub"
+        libraries = package.parent / "nvidia_pytriton.libs"
+        triton = cls(root / "bin" / "tritonserver", root / "caches", root / "backends", libraries, stub)
+        if not triton.tritonserver.is_file():
+            raise LaunchError(f"the nvidia-pytriton package holds no {triton.tritonserver}: install it again.")
+        if not stub.is_file():
+            stubs = sorted(stub.name for stub in stub.parents[1].iterdir())
             known = ", ".join(stubs)
             raise LaunchError(f"this tritonserver has no stub for Python {minor}; use one of {known}.")
-        return wheel
+        return triton
 
 
-def assemble(folder: Path, wheel: Wheel) -> None:
-    """Fill `folder` with `backends/` (Triton's python one and ours) and `lib/` (libpython, if found)."""
+def assemble(folder: Path, triton: Triton) -> Path:
+    """The backend folder to serve from: the wheel's is put together in `folder`, with `lib/` (libpython) beside it."""
+    if triton.stub is None:
+        return triton.backends
     # Copies: Triton refuses a backend that a link leads out of the backend folder.
     backends = folder / "backends"
-    for source, name in [(wheel.python_backend, "python"), (OUR_BACKENDS / "onnxruntime", "onnxruntime")]:
+    for source, name in [(triton.backends / "python", "python"), (OUR_BACKENDS / "onnxruntime", "onnxruntime")]:
         shutil.copytree(source, backends / name, ignore=shutil.ignore_patterns("__pycache__"))
-    stub = backends / "python" / wheel.stub.name
-    shutil.copyfile(wheel.stub, stub)
+    stub = backends / "python" / triton.stub.name
+    shutil.copyfile(triton.stub, stub)
     stub.chmod(0o755)
     libraries = folder / "lib"
     libraries.mkdir()
     libpython = find_libpython()
     if libpython is not None:
         (libraries / libpython.name).symlink_to(libpython)
+    return backends
 
 
-def environment(folder: Path, wheel: Wheel) -> dict[str, str]:
+def environment(folder: Path, triton: Triton) -> dict[str, str]:
     """The environment of tritonserver and its stubs; thread counts that the caller has set stay."""
     cores = str(len(os.sched_getaffinity(0)))
     defaults = {
@@ -72,7 +88,8 @@ def environment(folder: Path, wheel: Wheel) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",  # numpy in many light processes: a pool in each would only be in the way
         "TOKENIZERS_PARALLELISM": "false",
     }
-    libraries = [str(wheel.libraries), str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+    ours = [triton.libraries, folder / "lib"] if triton.libraries else []
+    libraries = [*map(str, ours), os.environ.get("LD_LIBRARY_PATH", "")]
     return {
         **defaults,
         **os.environ,

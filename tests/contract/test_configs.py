@@ -13,6 +13,7 @@ CONFIGS = {
     for path in sorted(REPOSITORY.glob("*/config.pbtxt"))
 }
 NETWORKS = [name for name, config in CONFIGS.items() if config.backend == "onnxruntime"]
+VARIANTS = sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
 STEPS = [name for name, config in CONFIGS.items() if config.backend == "python"]
 EXPORTS = sorted(path for name in NETWORKS for path in REPOSITORY.glob(f"{name}/[0-9]*/model.onnx"))
 TYPES = {"TYPE_FP32": onnx.TensorProto.FLOAT, "TYPE_INT64": onnx.TensorProto.INT64}
@@ -67,6 +68,23 @@ def test_a_config_leaves_nothing_to_be_guessed(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_keeps_the_release_before_loaded(name):
     assert CONFIGS[name].version_policy.latest.num_versions == 2
+
+
+@pytest.mark.parametrize("path", VARIANTS, ids=lambda path: f"{path.parts[-3]}/{path.stem}")
+def test_a_variant_differs_only_in_where_the_network_runs(path):
+    configs = [text_format.Parse(path.read_text(), ModelConfig()), ModelConfig()]
+    configs[1].CopyFrom(CONFIGS[path.parts[-3]])
+    assert configs[0] != configs[1]
+    for config in configs:
+        for part in ("instance_group", "parameters", "optimization"):
+            config.ClearField(part)
+    assert configs[0] == configs[1]
+
+
+def test_each_variant_covers_every_network():
+    names = {path.stem for path in VARIANTS}
+    assert names == {"cuda", "openvino"}
+    assert {(path.parts[-3], path.stem) for path in VARIANTS} == {(name, stem) for name in NETWORKS for stem in names}
 
 
 @pytest.mark.parametrize("name", STEPS)

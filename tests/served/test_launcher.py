@@ -1,6 +1,7 @@
 """The launcher: starts, reports, explains and stops the real tritonserver, leaving no process behind."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from serving import preflight
 from serving.launcher import Server
 from serving.preflight import LaunchError
+from serving.runtime import Triton, assemble
 from tests.served.onnx_models import TALLY, tally, write
 
 ROOT = Path(__file__).parents[2]
@@ -177,3 +179,17 @@ def test_numpy_2_is_refused(monkeypatch):
     monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "2.4.0")
     with pytest.raises(LaunchError, match=r"numpy below 2 and finds 2\.4\.0"):
         preflight.check_numpy()
+
+
+def test_an_installed_tritonserver_serves_with_its_own_backends(repository, tmp_path_factory, monkeypatch):
+    """As in NVIDIA's image: here the wheel's parts, laid out like an installation with an onnxruntime backend."""
+    wheel, home = Triton.of_wheel(), tmp_path_factory.mktemp("tritonserver")
+    assemble(home, wheel)
+    shutil.copytree(wheel.caches, home / "caches")
+    (home / "bin").mkdir()
+    (home / "bin" / "tritonserver").symlink_to(wheel.tritonserver)
+    monkeypatch.setenv("TRITONSERVER_HOME", str(home))
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{wheel.libraries}:{home / 'lib'}")
+    with Server(repository, ready_model="tally") as server:
+        assert f"--backend-directory={home}/backends" in Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
+        assert "successfully loaded 'tally'" in server.log_path.read_text()
