@@ -1,21 +1,29 @@
 """`python -m export`: checkpoints in Hugging Face layout -> releases of the model repository."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from export.checkpoint import overridden, settings
 from export.errors import ExportError
-from export.presets import PRESETS
+from export.presets import PRESETS, Hub, Preset, covering, table
 from export.release import STEPS, Release, exclusive
-from export.steps import export
+from export.steps import Order, export
 
 
 def main(words: Sequence[str] | None = None) -> int:
     options = arguments().parse_args(words)
     try:
-        run(options)
+        if options.list:
+            print(table())
+        elif not options.preset:
+            raise ExportError("name what to export with --preset; --list shows the presets")
+        else:
+            run(options)
     except ExportError as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
@@ -27,16 +35,25 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
-    parser.add_argument("--preset", choices=PRESETS, required=True, help="which checkpoints, and their settings")
+    parser.add_argument("--list", action="store_true", help="show the presets and end")
+    parser.add_argument("--preset", choices=PRESETS, nargs="+", metavar="NAME",
+                        help="which checkpoints, and their settings: one or more names of --list")  # fmt: skip
     parser.add_argument("--release", type=number, metavar="N",
                         help="version number to write; an existing release is never replaced (default: 1, which the"
                              " demo preset makes again whenever its own weights or the exporter changed)")  # fmt: skip
     parser.add_argument("--only", choices=STEPS, help="export this step alone")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"), metavar="DIR",
                         help="model repository to write into (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR",
+    parser.add_argument("--checkpoint", metavar="DIR|ID",
                         help="checkpoints to take in place of the preset's: a folder with parse/, mask/ and inpaint/,"
-                             " or with --only that step's own")  # fmt: skip
+                             " or for a single step its own folder or its id on the Hugging Face hub")  # fmt: skip
+    parser.add_argument("--revision", metavar="REV", help="commit, tag or branch on the hub (default: the preset's,"
+                                                          " main for another --checkpoint)")  # fmt: skip
+    parser.add_argument("--precision", choices=["fp32", "fp16", "bf16"],
+                        help="of the networks; fp16 and bf16 are for GPUs (default: the preset's)")  # fmt: skip
+    parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=JSON",
+                        help="a setting of the step, such as num_inference_steps=30 or"
+                             " 'scheduler={\"_class_name\": \"UniPCMultistepScheduler\"}'")  # fmt: skip
     return parser
 
 
@@ -46,21 +63,57 @@ def number(text: str) -> int:
     return int(text)
 
 
+def setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=JSON, as in guidance_scale=5") from None
+
+
 def run(options: argparse.Namespace) -> None:
-    preset, started = PRESETS[options.preset], time.monotonic()
-    chosen = [options.only] if options.only else STEPS
+    started = time.monotonic()
+    try:
+        presets = covering(PRESETS[name] for name in options.preset)
+    except ValueError as error:
+        raise ExportError(str(error)) from None
+    chosen = [step for step in STEPS if step in presets and options.only in (None, step)]
+    if not chosen:
+        raise ExportError(f"{' and '.join(options.preset)} has nothing for the step {options.only}")
+    if options.set and len(chosen) > 1:
+        raise ExportError("--set is for one step: name it with --only")
+    orders = {step: order(options, presets[step], step) for step in chosen}
     releases = [Release(options.repository, step, options.release or 1) for step in chosen]
-    may_replace = preset.rolling and options.release is None and options.checkpoint is None
+    own = options.release is None and options.checkpoint is None and not options.set and options.precision is None
     with exclusive(options.repository, [model for release in releases for model in release.models]):
         for release in releases:
-            checkpoint = locate(options.checkpoint, release.step) or preset.checkpoints[release.step]
-            export(release, preset, checkpoint, lambda line: print(line, flush=True), may_replace=may_replace)
+            may_replace = own and presets[release.step].rolling
+            export(release, orders[release.step], lambda line: print(line, flush=True), may_replace=may_replace)
     print(f"done in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def locate(root: Path | None, step: str) -> Path | None:
-    """The checkpoint of `step` in `root`, which may be that checkpoint itself."""
-    return root / step if root and (root / step).is_dir() else root
+def order(options: argparse.Namespace, preset: Preset, step: str) -> Order:
+    """What the command line asks for, for one step; what is on the hub alone is downloaded."""
+    checkpoint, source = locate(options, preset, step)
+    chosen = settings(checkpoint, preset.settings[step])
+    return Order(checkpoint, source, overridden(chosen, dict(options.set), "--set"),
+                 options.precision or preset.precision)  # fmt: skip
+
+
+def locate(options: argparse.Namespace, preset: Preset, step: str) -> tuple[Path, str]:
+    """The checkpoint folder of `step`, and its source in words."""
+    from export import hub
+
+    given, own = options.checkpoint, preset.checkpoints[step]
+    if given is None and isinstance(own, Path):
+        return own, "the demo weights"
+    if given is not None and (Path(given).is_dir() or not hub.REPOSITORY.fullmatch(given)):
+        folder = Path(given)
+        return (folder / step if (folder / step).is_dir() else folder), "a folder"
+    asked = own if given is None else Hub(given, options.revision or "main", "")
+    assert isinstance(asked, Hub)
+    folder = hub.fetch(asked.id, options.revision or asked.revision)
+    return folder, f"{asked.id} at {folder.name}"
 
 
 if __name__ == "__main__":

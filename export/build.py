@@ -10,16 +10,16 @@ from typing import Any
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from export import convert, parity
+from export import convert, parity, resources
 from export.release import Release
 
 
 def build(
-    release: Release, settings: Mapping[str, Any], checkpoint: Path, tell: Callable[[str], None]
-) -> dict[str, dict[str, float]]:
-    """Everything but model.py and release.json, from `checkpoint`: the error and tolerance of each network.
+    release: Release, settings: Mapping[str, Any], checkpoint: Path, precision: str, tell: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Everything but model.py and release.json, from `checkpoint`: each network's precision, error and tolerance.
 
-    `settings` are the step's where the checkpoint has none of its own. Raises ExportError.
+    `settings` are the step's. Raises ExportError.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -29,16 +29,21 @@ def build(
     assets = family.write_assets(checkpoint, folder, settings)
     (folder / f"{release.step}.json").write_text(json.dumps(assets, indent=2) + "\n", encoding="utf-8")
     tell(f"{release.step:14}{time.monotonic() - started:6.1f} s  {'':18}{megabytes(folder):7.1f} MB")
-    networks = {}
-    for name, load in family.NETWORKS.items():
+    networks: dict[str, dict[str, Any]] = {}
+    if family.networks(checkpoint):
+        resources.check(checkpoint, folder, precision)
+    for name, load in family.networks(checkpoint).items():
         started = time.monotonic()
         network = load(checkpoint)
+        wanted = parity.reference(network)
+        network = network.lowered(precision)
         file = release.staged(name) / "model.onnx"
         convert.write(network, file)
-        error = parity.compare(network, file)
-        networks[name] = {"error": error, "tolerance": network.tolerance}
+        error = parity.compare(network, file, wanted)
+        networks[name] = {"precision": network.precision, "error": error, "tolerance": network.tolerance}
         seconds = time.monotonic() - started
-        tell(f"{name:14}{seconds:6.1f} s  max error {error:.1e} {megabytes(file.parent):7.1f} MB")
+        tell(f"{name:14}{seconds:6.1f} s  max error {error:.1e} {megabytes(file.parent):7.1f} MB  {network.precision}")
+        del network  # its weights, before the next network's come
     return networks
 
 

@@ -5,9 +5,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
 from export.errors import ExportError
+
+Settings = Mapping[str, Any]
+"""A step's settings by name, such as num_inference_steps: JSON values."""
+WEIGHTS = "*.safetensors"
+READ = ("*.json", "*.txt", "*.jinja", "*.model", WEIGHTS)
+"""Files of a checkpoint that an export reads. No pickles, and no code."""
+VARIANTS = ("*.fp16.safetensors", "*.bf16.safetensors", "*.non_ema.safetensors")
+"""Further copies of the same weights, which it does not."""
+
+
+def readable(folder: Path) -> list[Path]:
+    """The files of a checkpoint that an export reads."""
+    found = {file for pattern in READ for file in folder.rglob(pattern) if file.is_file()}
+    return [file for file in found if not any(file.match(pattern) for pattern in VARIANTS)]
 
 
 def require(folder: Path, files: Iterable[str]) -> None:
@@ -24,12 +36,17 @@ def read_json(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def settings(folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def settings(folder: Path, defaults: Settings) -> dict[str, Any]:
     """`defaults`, overridden by the checkpoint's own recast.json; an unknown key there is an error."""
     own = read_json(folder / "recast.json") if (folder / "recast.json").exists() else {}
-    for name in own.keys() - defaults.keys():
-        raise ExportError(f"{folder / 'recast.json'}: unknown setting {name!r}; known are {', '.join(defaults)}")
-    return {**defaults, **own}
+    return overridden(defaults, own, f"{folder / 'recast.json'}")
+
+
+def overridden(settings: Settings, own: Settings, where: str) -> dict[str, Any]:
+    """`settings` with the values of `own`, which comes from `where`. Raises ExportError for an unknown name."""
+    for name in own.keys() - settings.keys():
+        raise ExportError(f"{where}: unknown setting {name!r}; known are {', '.join(settings)}")
+    return {**settings, **own}
 
 
 def write_tokenizer(source: Path, destination: Path) -> dict[str, int]:
@@ -37,7 +54,9 @@ def write_tokenizer(source: Path, destination: Path) -> dict[str, int]:
 
     The file neither pads nor truncates: that is the reader's, who knows the context length.
     """
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    from transformers import AutoTokenizer  # takes seconds, which "up to date" need not wait for
+
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()

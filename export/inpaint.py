@@ -1,22 +1,16 @@
 """The inpaint step: Stable Diffusion inpainting in a diffusers pipeline folder."""
 
-import shutil
-from collections.abc import Callable, Mapping
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export import text_encoder, unet, vae
-from export.checkpoint import read_json, require, settings, write_tokenizer
+from export import sdxl, text_encoder, unet, vae
+from export.checkpoint import Settings, read_json, require, write_tokenizer
 from export.errors import ExportError
-from export.network import Network
+from export.network import Loaders
 from serving.plans import make_plan
 
-NETWORKS: Mapping[str, Callable[[Path], Network]] = {
-    "text_encoder": text_encoder.load,
-    "vae_encoder": vae.load_encoder,
-    "vae_decoder": vae.load_decoder,
-    "unet": unet.load,
-}
 SAMPLERS = {
     "DDIMScheduler": "ddim",
     "PNDMScheduler": "pndm",
@@ -28,55 +22,88 @@ SAMPLERS = {
 """diffusers' scheduler class -> the name of its twin in serving.plans."""
 
 
+@dataclass(frozen=True)
+class Family:
+    """What checkpoints of one architecture have: folders of tokenizers and text encoders, and their networks."""
+
+    tokenizers: tuple[str, ...]
+    encoders: tuple[str, ...]
+    networks: Loaders
+
+
+VAE: Loaders = {"vae_encoder": vae.load_encoder, "vae_decoder": vae.load_decoder}
+FAMILIES = {
+    None: Family(("tokenizer",), ("text_encoder",), {"text_encoder": text_encoder.load, **VAE, "unet": unet.load}),
+    "text_time": Family(
+        sdxl.TOKENIZERS, sdxl.ENCODERS, {"text_encoder": sdxl.load_text_encoder, **VAE, "unet": sdxl.load_unet}
+    ),
+}
+"""Stable Diffusion 1 and 2, and XL, by the UNet's `addition_embed_type`."""
 UNSERVED = {
     "time_cond_proj_dim": "the guidance scale as an input, as models distilled to few steps do",
-    "addition_embed_type": "pooled text and picture sizes as inputs, as Stable Diffusion XL does",
+    "addition_embed_type": "further inputs",
     "class_embed_type": "a class as an input",
 }
 """Settings of a UNet that ask for inputs which the inpaint step does not give, and what they mean."""
 
 
-def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Write scheduler_config.json and tokenizer.json into `folder`; the content of inpaint.json."""
-    require(checkpoint, [
-        "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
-        "text_encoder/model.safetensors", "scheduler/scheduler_config.json", "tokenizer",
-    ])  # fmt: skip
-    chosen = settings(checkpoint, defaults)
-    scheduler = checkpoint / "scheduler" / "scheduler_config.json"
-    sampler = _sampler(scheduler, chosen["num_inference_steps"])
-    shutil.copyfile(scheduler, folder / scheduler.name)
-    ids = write_tokenizer(checkpoint / "tokenizer", folder / "tokenizer.json")
+def networks(checkpoint: Path) -> Loaders:
+    return _family(checkpoint).networks
+
+
+def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Write scheduler_config.json and the tokenizers into `folder`; the content of inpaint.json."""
+    weights = "diffusion_pytorch_model.safetensors"
+    require(checkpoint, [f"unet/{weights}", "unet/config.json", f"vae/{weights}", "scheduler/scheduler_config.json"])
+    family = _family(checkpoint)
+    require(checkpoint, [*(f"{name}/model.safetensors" for name in family.encoders), *family.tokenizers])
+    scheduler = {**read_json(checkpoint / "scheduler" / "scheduler_config.json"), **settings["scheduler"]}
+    sampler = _sampler(scheduler, settings["num_inference_steps"])
+    (folder / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n", encoding="utf-8")
+    tokenizers = [
+        {"file": f"{name}.json", **write_tokenizer(checkpoint / name, folder / f"{name}.json")}
+        for name in family.tokenizers
+    ]
     vae_config, unet_config = (read_json(checkpoint / part / "config.json") for part in ("vae", "unet"))
-    if unet_config["in_channels"] != unet.CHANNELS:
-        raise ExportError(
-            f"the UNet in {checkpoint} takes {unet_config['in_channels']} channels, and inpainting needs"
-            f" {unet.CHANNELS}: give an inpainting checkpoint"
-        )
-    for name, meaning in UNSERVED.items():
-        if unet_config.get(name) is not None:
-            raise ExportError(f"the UNet in {checkpoint} wants {meaning} ({name}), which is not supported yet")
     factor = vae.downscale(vae_config)
     return {
-        "scaling_factor": vae_config["scaling_factor"],
+        "scaling_factor": vae_config.get("scaling_factor", 0.18215),  # diffusers' default, for older files
         "size": unet_config["sample_size"] * factor,
         "vae_factor": factor,
         "latent_channels": vae_config["latent_channels"],
         "context_length": read_json(checkpoint / "text_encoder" / "config.json")["max_position_embeddings"],
-        **ids,
+        "tokenizers": tokenizers,
         "sampler": sampler,
-        **chosen,
+        **{name: value for name, value in settings.items() if name != "scheduler"},
     }
 
 
-def _sampler(file: Path, num_inference_steps: int) -> str:
-    """The name of the sampler that `file` asks for, tried out with the code that will run it."""
-    config = read_json(file)
-    name = config.get("_class_name")
+def _family(checkpoint: Path) -> Family:
+    """The family of the UNet in `checkpoint`; ExportError for one that the inpaint step cannot feed."""
+    config = read_json(checkpoint / "unet" / "config.json")
+    if config["in_channels"] != unet.CHANNELS:
+        raise ExportError(
+            f"the UNet in {checkpoint} takes {config['in_channels']} channels, and inpainting needs"
+            f" {unet.CHANNELS}: give an inpainting checkpoint"
+        )
+    family = FAMILIES.get(config.get("addition_embed_type"))
+    for name, meaning in UNSERVED.items():
+        served = family is not None if name == "addition_embed_type" else config.get(name) is None
+        if not served:
+            raise ExportError(
+                f"the UNet in {checkpoint} wants {meaning} ({name} = {config[name]!r}), which is not supported"
+            )
+    assert family is not None
+    return family
+
+
+def _sampler(scheduler: Settings, num_inference_steps: int) -> str:
+    """The name of the sampler that `scheduler` asks for, tried out with the code that will run it."""
+    name = scheduler.get("_class_name")
     if name not in SAMPLERS:
-        raise ExportError(f"{file}: the scheduler {name} is not supported; supported are {', '.join(SAMPLERS)}")
+        raise ExportError(f"the scheduler {name} is not supported; supported are {', '.join(SAMPLERS)}")
     try:
-        make_plan(SAMPLERS[name], config, num_inference_steps)
+        make_plan(SAMPLERS[name], scheduler, num_inference_steps)
     except ValueError as error:
-        raise ExportError(f"{file.parent}: {error}") from error
+        raise ExportError(f"the checkpoint's {error}") from error
     return SAMPLERS[name]

@@ -1,25 +1,21 @@
 """The mask step: CLIPSeg in a transformers folder."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoImageProcessor
 
 from export import segmenter
-from export.checkpoint import read_json, require, settings, write_tokenizer
+from export.checkpoint import Settings, read_json, require, write_tokenizer
 from export.errors import ExportError
-from export.network import Network
+from export.network import Loaders
 
 
-def _load(checkpoint: Path) -> Network:
-    return segmenter.load(checkpoint, _pictures(checkpoint)["size"])
+def networks(checkpoint: Path) -> Loaders:
+    return {"segmenter": lambda checkpoint: segmenter.load(checkpoint, _pictures(checkpoint)["size"])}
 
 
-NETWORKS: Mapping[str, Callable[[Path], Network]] = {"segmenter": _load}
-
-
-def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     """Write tokenizer.json into `folder`; the content of mask.json."""
     require(checkpoint, ["config.json", "model.safetensors"])
     ids = write_tokenizer(checkpoint, folder / "tokenizer.json")
@@ -28,7 +24,7 @@ def write_assets(checkpoint: Path, folder: Path, defaults: Mapping[str, Any]) ->
         **_pictures(checkpoint),
         "context_length": text["max_position_embeddings"],
         **ids,
-        **settings(checkpoint, defaults),
+        **settings,
     }
 
 

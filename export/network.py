@@ -1,7 +1,9 @@
 """A network to export: its module, and once and for all its tensors' names, axes and tolerance."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +12,23 @@ from torch.export import Dim
 Axes = tuple[str | int, ...]
 """A tensor's axes: a number is that size in every checkpoint, a name is -1 in config.pbtxt."""
 Draw = Callable[[tuple[int, ...], torch.Generator], torch.Tensor]
+Loaders = Mapping[str, Callable[[Path], "Network"]]
+"""The networks of a step by name, each read from a checkpoint folder."""
 
 MAX_BATCH = 63
 """The exporter's own guard on a batch axis of convolutions."""
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_UNITS = 512
 """Largest spatial size, in units of the axis's multiple."""
+
+
+def _cast_inputs(dtype: torch.dtype, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Float inputs in `dtype`, but for timesteps: their embedding is computed in float32."""
+    return args, {
+        name: value.to(dtype) if value.is_floating_point() and name != "timestep" else value
+        for name, value in kwargs.items()
+    }
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -31,9 +45,10 @@ class Network:
     """`module` takes `inputs` by name and returns the one tensor of `outputs`.
 
     `sizes` gives every named axis of the inputs a size: the first entry is the exporter's example (batch at least 2),
-    and at each the exported network must agree with the module within `tolerance` of the output's largest value.
+    and at each the exported network must agree with the module within `tolerance`.
     Axes in `multiples` are dynamic in whole multiples of that number; those in `constant` are symbolic in the file,
-    because config.pbtxt serves checkpoints of any size, but this checkpoint allows one size only.
+    because config.pbtxt serves checkpoints of any size, but this checkpoint allows one size only. `overflows` says that
+    the module's values do not fit float16.
     """
 
     name: str
@@ -44,7 +59,26 @@ class Network:
     multiples: Mapping[str, int] = field(default_factory=dict)
     constant: frozenset[str] = frozenset()
     draws: Mapping[str, Draw] = field(default_factory=dict)
-    tolerance: float = 1e-4
+    overflows: bool = False
+    precision: str = "fp32"
+
+    @property
+    def tolerance(self) -> float:
+        """The largest error allowed, of the largest output of the module in float32."""
+        return TOLERANCES[self.precision]
+
+    def lowered(self, precision: str) -> "Network":
+        """This network with its module converted to `precision` in place, its inputs and output still float32.
+
+        One that `overflows` in fp16 is left as it is.
+        """
+        if precision == "fp32" or (precision == "fp16" and self.overflows):
+            return self
+        dtype = DTYPES[precision]
+        self.module.to(dtype)
+        self.module.register_forward_pre_hook(partial(_cast_inputs, dtype), with_kwargs=True)
+        self.module.register_forward_hook(lambda module, inputs, output: output.float())
+        return replace(self, precision=precision)
 
     def example(self, sizes: Mapping[str, int], seed: int = 0) -> dict[str, torch.Tensor]:
         """Seeded inputs with the named axes at `sizes`."""

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """What a release was made from, as fingerprints."""
+    """What a release was made from: fingerprints, the settings as JSON, the precision asked for."""
 
     checkpoint: str
     exporter: str
     model_py: str
+    settings: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Release:
         manifest = self.place(self.step) / "release.json"
         if not manifest.exists() or not all(self.place(model).is_dir() for model in self.models):
             return None
-        return Origin(**json.loads(manifest.read_text(encoding="utf-8"))["origin"])
+        written = json.loads(manifest.read_text(encoding="utf-8"))["origin"]
+        return Origin(**{field.name: written.get(field.name, "") for field in fields(Origin)})
 
     def exists(self) -> bool:
         return self.place(self.step).exists()
@@ -92,9 +95,9 @@ class Release:
         for model in self.models:
             os.rename(self.staged(model), self.place(model))
 
-    def write_manifest(self, folder: Path, origin: Origin, networks: dict[str, Any]) -> None:
-        """Write release.json into `folder`, replacing one that is there in one go."""
-        content = {"release": self.number, "origin": asdict(origin), "networks": networks}
+    def write_manifest(self, folder: Path, origin: Origin, source: str, networks: dict[str, Any]) -> None:
+        """Write release.json into `folder`, replacing one that is there in one go; `source` is for people."""
+        content = {"release": self.number, "source": source, "origin": asdict(origin), "networks": networks}
         fresh = folder / ".release.json"
         fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         os.replace(fresh, folder / "release.json")

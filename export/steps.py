@@ -4,24 +4,34 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from export.checkpoint import Settings, readable
 from export.errors import ExportError
-from export.presets import Preset
 from export.release import Origin, Release, fingerprint
 
 Tell = Callable[[str], None]
 
 
-def export(release: Release, preset: Preset, checkpoint: Path, tell: Tell, *, may_replace: bool) -> None:
-    """Make `release` from `checkpoint`, unless it was made from the same before.
+@dataclass(frozen=True)
+class Order:
+    """What a release shall be made from: a checkpoint folder, where it came from, and how."""
+
+    checkpoint: Path
+    source: str
+    settings: Settings
+    precision: str
+
+
+def export(release: Release, order: Order, tell: Tell, *, may_replace: bool) -> None:
+    """Make `release` as ordered, unless it was made from the same before.
 
     A release of another origin is replaced when `may_replace`, and an ExportError otherwise.
     """
-    if not checkpoint.is_dir():
-        raise ExportError(f"there is no checkpoint folder {checkpoint}")
-    origin = current_origin(release, checkpoint)
+    if not order.checkpoint.is_dir():
+        raise ExportError(f"there is no checkpoint folder {order.checkpoint}")
+    origin = current_origin(release, order)
     made_from = release.origin()
     if made_from == origin:
         tell(f"{release.step}: release {release.number} is up to date")
@@ -38,23 +48,24 @@ def export(release: Release, preset: Preset, checkpoint: Path, tell: Tell, *, ma
     from export.build import build  # torch and its exporter take seconds to import: not to say "up to date"
 
     with release.staging():
-        networks = build(release, preset.settings[release.step], checkpoint, tell)
-        if current_origin(release, checkpoint) != origin:
-            raise ExportError(f"{checkpoint} changed while it was exported: run the export again")
+        networks = build(release, order.settings, order.checkpoint, order.precision, tell)
+        if current_origin(release, order) != origin:
+            raise ExportError(f"{order.checkpoint} changed while it was exported: run the export again")
         shutil.copyfile(source_of(release), release.staged(release.step) / "model.py")
-        release.write_manifest(release.staged(release.step), origin, networks)
+        release.write_manifest(release.staged(release.step), origin, order.source, networks)
     tell(f"{release.step}: release {release.number} is in place")
 
 
-def current_origin(release: Release, checkpoint: Path) -> Origin:
+def current_origin(release: Release, order: Order) -> Origin:
     """The fingerprints that a release made now would have."""
-    files = [file for file in checkpoint.rglob("*") if file.is_file()]
     model_py = source_of(release)
     own = list(Path(__file__).parent.glob("*.py"))
     return Origin(
-        checkpoint=fingerprint(files, checkpoint),
+        checkpoint=fingerprint(readable(order.checkpoint), order.checkpoint),
         exporter=fingerprint(own, Path(__file__).parent),
         model_py=fingerprint([model_py], model_py.parent),
+        settings=json.dumps(order.settings, sort_keys=True),
+        precision=order.precision,
     )
 
 
@@ -72,5 +83,5 @@ def renew_model_py(release: Release, origin: Origin) -> None:
     fresh = folder / ".model.py"
     shutil.copyfile(source_of(release), fresh)
     os.replace(fresh, folder / "model.py")
-    networks = json.loads((folder / "release.json").read_text(encoding="utf-8"))["networks"]
-    release.write_manifest(folder, origin, networks)
+    written = json.loads((folder / "release.json").read_text(encoding="utf-8"))
+    release.write_manifest(folder, origin, written["source"], written["networks"])

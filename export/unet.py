@@ -25,8 +25,8 @@ class Unet(torch.nn.Module):
         return self.unet(sample, timestep, encoder_hidden_states, return_dict=False)[0]
 
 
-def load(checkpoint: Path) -> Network:
-    """The UNet in `checkpoint`, a diffusers pipeline folder."""
+def load(checkpoint: Path, wrapper: type[torch.nn.Module] = Unet) -> Network:
+    """The UNet in `checkpoint`, a diffusers pipeline folder; `wrapper` has the inputs and the output of `Unet`."""
     unet: Any = UNet2DConditionModel.from_pretrained(
         checkpoint / "unet", torch_dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False
     )
@@ -36,7 +36,7 @@ def load(checkpoint: Path) -> Network:
     side, fixed = unet.config.sample_size, {"hidden": unet.config.cross_attention_dim}
     return Network(
         name="unet",
-        module=Unet(unet),
+        module=wrapper(unet),
         inputs={
             "sample": ("batch", CHANNELS, "height", "width"),
             "timestep": ("batch",),

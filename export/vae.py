@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
 
+from export.checkpoint import read_json
 from export.network import Network
 
 
@@ -51,6 +52,7 @@ def load_encoder(checkpoint: Path) -> Network:
             {"batch": 3, "height": side + factor, "width": side},
         ),
         multiples={"height": factor, "width": factor},
+        overflows=overflows(checkpoint),
     )
 
 
@@ -68,12 +70,18 @@ def load_decoder(checkpoint: Path) -> Network:
             {"batch": 3, "latent_height": 9, "latent_width": 8},
         ),
         multiples={"latent_height": 1, "latent_width": 1},
+        overflows=overflows(checkpoint),
     )
 
 
 def downscale(config) -> int:
     """Pixels a side for each latent; `config` is an AutoencoderKL's."""
     return 2 ** (len(config["block_out_channels"]) - 1)
+
+
+def overflows(checkpoint: Path) -> bool:
+    """Whether the checkpoint says of its VAE that it overflows in float16, as Stable Diffusion XL's does."""
+    return bool(read_json(checkpoint / "vae" / "config.json").get("force_upcast", False))
 
 
 def _load(checkpoint: Path) -> Any:

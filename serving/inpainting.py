@@ -29,7 +29,7 @@ ROWS = 8
 class Assets:
     """What a release holds beside its networks; `settings` is inpaint.json."""
 
-    tokenizer: Tokenizer
+    tokenizers: Sequence[Tokenizer]
     scheduler: Mapping[str, Any]
     settings: Mapping[str, Any]
 
@@ -39,17 +39,20 @@ class Assets:
         settings = json.loads((folder / "inpaint.json").read_text())
         scheduler = json.loads((folder / "scheduler_config.json").read_text())
         make_plan(settings["sampler"], scheduler, settings["num_inference_steps"])
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return cls(tokenizer, scheduler, settings)
+        tokenizers = [Tokenizer.from_file(str(folder / part["file"])) for part in settings["tokenizers"]]
+        return cls(tokenizers, scheduler, settings)
 
     def tokens(self, text: str) -> list[int]:
-        """The text's token ids with begin and end marks, cut or padded to the text encoder's length."""
-        length = self.settings["context_length"]
-        words = self.tokenizer.encode(text, add_special_tokens=False).ids[: length - 2]
-        ids = [self.settings["bos_token_id"], *words, self.settings["eos_token_id"]]
-        return ids + [self.settings["pad_token_id"]] * (length - len(ids))
+        """The text's token ids with begin and end marks, cut or padded to the text encoder's length.
+
+        Where the checkpoint has several tokenizers: the ids of each, one after the other.
+        """
+        length, ids = self.settings["context_length"], []
+        for tokenizer, special in zip(self.tokenizers, self.settings["tokenizers"], strict=True):
+            words = tokenizer.encode(text, add_special_tokens=False).ids[: length - 2]
+            row = [special["bos_token_id"], *words, special["eos_token_id"]]
+            ids += row + [special["pad_token_id"]] * (length - len(row))
+        return ids
 
 
 def embed(assets: Assets, infer: Infer, caption: str, options: Options) -> np.ndarray:

@@ -39,17 +39,18 @@ def pipeline(request, tmp_path_factory):
 def release(pipe: StableDiffusionInpaintPipeline, sampler: str, folder: Path) -> Assets:
     """What export writes into a version folder of `inpaint`, from a pipeline."""
     tokenizer = pipe.tokenizer
-    tokenizer.save_pretrained(folder)
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     pipe.scheduler.save_config(folder)
+    special = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     settings = {
         "scaling_factor": pipe.vae.config.scaling_factor,
         "size": pipe.unet.config.sample_size * pipe.vae_scale_factor,
         "vae_factor": pipe.vae_scale_factor,
         "latent_channels": pipe.vae.config.latent_channels,
         "context_length": tokenizer.model_max_length,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
+        "tokenizers": [{"file": "tokenizer.json", **special}],
         "num_inference_steps": 10,
         "guidance_scale": 4.0,
         "sampler": sampler,

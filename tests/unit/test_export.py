@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -11,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from export import convert, parity, presets
+from export import convert, inpaint, parity, presets, resources
 from export.__main__ import arguments, main, run
 from export.errors import ExportError
 from export.network import Network
@@ -20,7 +21,8 @@ from tests.exporting import empty_repository, export
 
 
 def versions(repository):
-    return sorted(path.relative_to(repository).as_posix() for path in repository.glob("*/*") if path.is_dir())
+    folders = (path for path in repository.glob("*/*") if path.is_dir() and path.name != "configs")
+    return sorted(path.relative_to(repository).as_posix() for path in folders)
 
 
 def read(repository, step):
@@ -62,9 +64,7 @@ def test_release_holds_what_each_step_reads(exported):
         "vae_factor": 8,
         "latent_channels": 4,
         "context_length": 16,
-        "bos_token_id": 512,
-        "eos_token_id": 513,
-        "pad_token_id": 513,
+        "tokenizers": [{"file": "tokenizer.json", "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}],
         "sampler": "ddim",
         "num_inference_steps": 20,
         "guidance_scale": 2.0,
@@ -116,8 +116,8 @@ def test_retrained_demo_weights_replace_release_1(repository, parse_checkpoint, 
     assert versions(repository) == ["parse/1"]
 
 
-def test_wrong_onnx_weights_fail_the_comparison(tmp_path):
-    network = Network(
+def linear() -> Network:
+    return Network(
         name="linear",
         module=Linear(),
         inputs={"x": ("batch", "width")},
@@ -125,14 +125,18 @@ def test_wrong_onnx_weights_fail_the_comparison(tmp_path):
         sizes=({"batch": 2, "width": 64}, {"batch": 1, "width": 64}),
         constant=frozenset({"width"}),
     )
-    file = tmp_path / "model.onnx"
+
+
+def test_wrong_onnx_weights_fail_the_comparison(tmp_path):
+    network = linear()
+    file, wanted = tmp_path / "model.onnx", parity.reference(network)
     convert.write(network, file)
-    assert parity.compare(network, file) <= 1e-6
+    assert parity.compare(network, file, wanted) <= 1e-6
     data = bytearray((tmp_path / "model.onnx.data").read_bytes())
     data[:4] = b"\x00\x00\x80\x3f"  # one weight becomes 1.0
     (tmp_path / "model.onnx.data").write_bytes(data)
     with pytest.raises(ExportError, match="linear in ONNX is off by"):
-        parity.compare(network, file)
+        parity.compare(network, file, wanted)
 
 
 def test_failed_comparison_releases_nothing(repository, tiny_checkpoints, monkeypatch):
@@ -159,9 +163,9 @@ def with_four_channels(folder):
     config.write_text(config.read_text().replace('"in_channels": 9', '"in_channels": 4'))
 
 
-def with_size_conditions(folder):
+def with_image_conditions(folder):
     config = folder / "unet" / "config.json"
-    config.write_text(config.read_text().replace('"addition_embed_type": null', '"addition_embed_type": "text_time"'))
+    config.write_text(config.read_text().replace('"addition_embed_type": null', '"addition_embed_type": "image"'))
 
 
 def with_unknown_scheduler(folder):
@@ -183,7 +187,7 @@ def with_unknown_setting(folder):
     [
         (without_weights, r"only pickled weights \(.bin\): convert them to safetensors"),
         (with_four_channels, "takes 4 channels, and inpainting needs 9"),
-        (with_size_conditions, r"wants pooled text and picture sizes .* not supported yet"),
+        (with_image_conditions, r"wants further inputs \(addition_embed_type = 'image'\), which is not supported"),
         (with_unknown_scheduler, "the scheduler HeunDiscreteScheduler is not supported"),
         (with_thresholding, "thresholding = True is not supported"),
         (with_unknown_setting, "unknown setting 'guidance'"),
@@ -217,3 +221,89 @@ def test_leftovers_of_an_interrupted_replacement_are_swept(repository, parse_che
 def test_folder_without_a_model_repository_is_refused(tmp_path, parse_checkpoint):
     with pytest.raises(ExportError, match="no Recast model repository"):
         export(tmp_path, parse_checkpoint, "--only", "parse")
+
+
+def test_list_names_every_preset_with_its_terms(capsys):
+    assert main(["--list"]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == list(presets.HEADINGS)
+    assert {line.split()[0] for line in lines} == set(presets.PRESETS)
+    assert all("GB" in line for line in lines)
+    qwq = next(line for line in lines if line.startswith("qwq"))
+    assert "Qwen/QwQ-32B-Preview" in qwq
+    assert "Apache-2.0" in qwq
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "name what to export with --preset"),
+        (["--preset", "demo", "sd15-inpainting"], "two presets cover the step inpaint"),
+        (["--preset", "sd15-inpainting", "--only", "mask"], "has nothing for the step mask"),
+        (["--preset", "demo", "--set", "threshold=0.3"], "name it with --only"),
+        (["--preset", "demo", "--only", "mask", "--set", "treshold=0.3"], "unknown setting 'treshold'"),
+        (["--preset", "sd15-inpainting"], r"is not in the local cache and HF_HUB_OFFLINE is set: give its folder"),
+        (["--preset", "sd15-inpainting", "--checkpoint", "no/such"], "no/such is not in the local cache"),
+        (["--preset", "sd15-inpainting", "--checkpoint", "no/such/folder"], "no checkpoint folder no/such/folder"),
+    ],
+)
+def test_unclear_order_is_refused_in_one_sentence(repository, words, sentence, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main([*words, "--repository", str(repository)]) == 1
+    answer = capsys.readouterr().err
+    assert re.search(sentence, answer)
+    assert answer.count("\n") == 1
+    assert versions(repository) == []
+
+
+def test_settings_of_the_command_go_into_the_release(repository, parse_checkpoint):
+    export(repository, parse_checkpoint, "--only", "parse", "--set", "max_prompt_chars=77")
+    assert read(repository, "parse")["max_prompt_chars"] == 77
+    export(repository, parse_checkpoint, "--only", "parse", "--set", "max_prompt_chars=77")
+    with pytest.raises(ExportError, match="add --release 2"):
+        export(repository, parse_checkpoint, "--only", "parse", "--set", "max_prompt_chars=78")
+
+
+def test_another_scheduler_can_be_ordered(tiny_checkpoints, tmp_path):
+    defaults = presets.PRESETS["demo"].settings["inpaint"]
+    chosen = {"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True}
+    assets = inpaint.write_assets(tiny_checkpoints / "inpaint", tmp_path, {**defaults, "scheduler": chosen})
+    assert assets["sampler"] == "dpm++2m"
+    written = json.loads((tmp_path / "scheduler_config.json").read_text())
+    assert (written["use_karras_sigmas"], written["prediction_type"]) == (True, "v_prediction")
+
+
+@pytest.mark.parametrize(
+    ("free", "sentence"),
+    [
+        ("disk", "takes about .* GB and .* has 0.0 GB free: make room"),
+        ("memory", "GB of memory and 0.0 GB are free: end what else runs"),
+    ],
+)
+def test_too_little_room_is_said_before_the_work(repository, tiny_checkpoints, monkeypatch, free, sentence):
+    if free == "disk":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    else:
+        monkeypatch.setattr(resources, "free_bytes", lambda _: 0)
+    with pytest.raises(ExportError, match=sentence):
+        export(repository, tiny_checkpoints, "--only", "inpaint")
+    assert versions(repository) == []
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_lowered_network_takes_and_gives_float32(tmp_path, precision):
+    network = linear()
+    file, wanted = tmp_path / "model.onnx", parity.reference(network)
+    network = network.lowered(precision)
+    convert.write(network, file)
+    graph = onnx.load(file, load_external_data=False).graph
+    kinds = {tensor.data_type for tensor in graph.initializer if len(tensor.dims) > 1}
+    assert kinds == {{"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}[precision]}
+    assert all(tensor.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for tensor in (*graph.input, *graph.output))
+    assert 1e-6 < parity.compare(network, file, wanted) < network.tolerance
+
+
+def test_network_that_overflows_in_fp16_stays_in_fp32():
+    network = dataclasses.replace(linear(), overflows=True)
+    assert network.lowered("fp16").precision == "fp32"
+    assert network.lowered("bf16").precision == "bf16"
