@@ -42,6 +42,7 @@ quality: export  ## score 200 held-out scenes through the served ensemble, with 
 demo-weights: $(READY)  ## train the demo networks again from nothing (hours on a CPU)
 	@$(BIN)/python -m export.demo.train_vae --out export/demo/weights/inpaint
 	@$(BIN)/python -m export.demo.train_unet --out export/demo/weights/inpaint
+	@$(BIN)/python -m export.demo.train_unet --out export/demo/weights/inpaint --side 192 --continue --minutes 40
 	@$(BIN)/python -m export.demo.train_mask --out export/demo/weights/mask
 	@$(BIN)/python -m export.demo.train_parse --out export/demo/weights/parse
 	@$(BIN)/python -m export.demo.judge --out export/demo/weights/judge

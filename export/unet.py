@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 
+from export.attention import OneOperator
 from export.network import Network, integers
 
 CHANNELS = 9
@@ -30,8 +30,7 @@ def load(checkpoint: Path, wrapper: type[torch.nn.Module] = Unet) -> Network:
     unet: Any = UNet2DConditionModel.from_pretrained(
         checkpoint / "unet", torch_dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False
     )
-    # ONNX Runtime's attention fusion finds nothing in the graph of the default processor
-    unet.set_attn_processor(AttnProcessor())
+    unet.set_attn_processor(OneOperator())
     multiple = 2 ** (len(unet.config.block_out_channels) - 1)
     side, fixed = unet.config.sample_size, {"hidden": unet.config.cross_attention_dim}
     return Network(

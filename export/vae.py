@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from diffusers.models.attention_processor import AttnProcessor
 
+from export.attention import OneOperator
 from export.checkpoint import read_json
 from export.network import Network
 
@@ -88,5 +88,5 @@ def _load(checkpoint: Path) -> Any:
     vae = AutoencoderKL.from_pretrained(
         checkpoint / "vae", torch_dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False
     )
-    vae.set_attn_processor(AttnProcessor())
+    vae.set_attn_processor(OneOperator())
     return vae

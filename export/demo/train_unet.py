@@ -1,7 +1,11 @@
 """Train the demo's UNet and CLIP text encoder together, on latents of the demo's VAE, from nothing.
 
 v-prediction (Salimans and Ho, 2022, appendix D) with SD's noise schedule; the loss counts mostly inside the
-mask, because the rest is pasted over anyway. `python -m export.demo.train_unet`.
+mask, because the rest is pasted over anyway. Shapes are learnt on small crops, where a step is cheap and sees all
+of a thing, and then sharpened on large ones:
+
+    python -m export.demo.train_unet --out FOLDER
+    python -m export.demo.train_unet --out FOLDER --side 192 --continue --minutes 40
 """
 
 from __future__ import annotations
@@ -21,8 +25,6 @@ from export.demo.training import Run, arguments
 
 POOLS = ((0, 8000), (8000, 8000), (16000, 8000))
 BATCH, OUTSIDE, CONTEXT, WIDTH = 32, 0.15, 16, 128
-SIDE = 128
-"""Side in px that crops are shrunk to: at 192 px shapes take several times as long to learn."""
 
 
 def text_parts() -> tuple[CLIPTokenizer, CLIPTextModel]:
@@ -48,10 +50,10 @@ def text_parts() -> tuple[CLIPTokenizer, CLIPTextModel]:
     return tokenizer, CLIPTextModel(config)
 
 
-def network() -> UNet2DConditionModel:
+def network(side: int) -> UNet2DConditionModel:
     plain, attentive = "DownBlock2D", "CrossAttnDownBlock2D"
     return UNet2DConditionModel(
-        sample_size=SIDE // 8,
+        sample_size=side // 8,
         in_channels=9,
         out_channels=4,
         layers_per_block=1,
@@ -79,16 +81,16 @@ def scheduler() -> DDIMScheduler:
 
 @torch.no_grad()
 def encoded(first: int, count: int, vae: AutoencoderKL, options) -> dict[str, np.ndarray]:
-    """A pool's latents: `clean`, `masked` float16 [n, 4, 16, 16] (scaled), `mask` bool [n, 1, 16, 16], `caption`."""
-    file = options.work / f"latents-{first}-{count}-{SIDE}.npz"
+    """A pool: `clean`, `masked` float16 latents [n, 4, side / 8, side / 8], scaled, `mask`, `caption`."""
+    side, file = options.side, options.work / f"latents-{first}-{count}-{options.side}.npz"
     if not file.exists():
         drawn = crops.pool(first, count, options.work)
         rows: dict[str, list] = {"clean": [], "masked": [], "mask": []}
         for at in range(0, count, 50):
             image = torch.from_numpy(drawn["image"][at : at + 50].transpose(0, 3, 1, 2)).to(options.device)
-            image = F.interpolate(image.float() / 127.5 - 1, size=(SIDE, SIDE), mode="bicubic", antialias=True)
+            image = F.interpolate(image.float() / 127.5 - 1, size=(side, side), mode="bicubic", antialias=True)
             image = image.contiguous(memory_format=torch.channels_last)
-            hole = F.interpolate(torch.from_numpy(drawn["mask"][at : at + 50, None]).float(), size=(SIDE, SIDE)) > 0.5
+            hole = F.interpolate(torch.from_numpy(drawn["mask"][at : at + 50, None]).float(), size=(side, side)) > 0.5
             hole = hole.to(options.device)
             rows["mask"].append(hole[:, :, ::8, ::8].cpu().numpy())
             for name, picture in (("clean", image), ("masked", image.masked_fill(hole, 0.0))):
@@ -118,7 +120,7 @@ class Batches:
         self.abar = scheduler().alphas_cumprod.to(device)
 
     def __call__(self, step: int):
-        """(sample [b, 9, 16, 16], timestep [b], input_ids [b, 16], wanted v [b, 4, 16, 16], weight [b, 1, 16, 16])."""
+        """(sample [b, 9, h, w], timestep [b], input_ids [b, 16], wanted v [b, 4, h, w], weight [b, 1, h, w])."""
         rng = np.random.default_rng([step, 7])
         rows = rng.integers(0, len(self.caption_of), BATCH)
         clean, masked, mask = (self.parts[name][rows].float() for name in ("clean", "masked", "mask"))
@@ -138,17 +140,19 @@ class Batches:
 
 
 def main() -> None:
-    options = arguments(__doc__, minutes=90)
+    side = {"type": int, "default": 128, "help": "px that crops are shrunk to (default: %(default)s)"}
+    options = arguments(__doc__, minutes=90, side=side)
     vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32).to(options.device).eval()
     vae = vae.to(memory_format=torch.channels_last)
     pools = [encoded(first, count, vae, options) for first, count in POOLS]
     data = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
     tokenizer, text_encoder = text_parts()
-    unet = network()
+    unet = network(options.side)
     if options.go_on:
         tokenizer = CLIPTokenizer.from_pretrained(options.out / "tokenizer")
         text_encoder = CLIPTextModel.from_pretrained(options.out / "text_encoder", dtype=torch.float32)
         unet = UNet2DConditionModel.from_pretrained(options.out / "unet", torch_dtype=torch.float32)
+        unet.register_to_config(sample_size=options.side // 8)
     # On a CPU the fused kernel's gradient in bf16 takes a third of the step; plain attention does not.
     unet.set_attn_processor(AttnProcessor())
     parts = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(options.device)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,8 +16,8 @@ WORK = Path("build/demo")
 """Where training keeps its rendered pools and its resumable state; never in git."""
 
 
-def arguments(description: str, minutes: float) -> argparse.Namespace:
-    """The options that every training script has."""
+def arguments(description: str, minutes: float, **more: dict[str, Any]) -> argparse.Namespace:
+    """The options that every training script has, and `more`: add_argument's own for each name."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write, in Hugging Face layout")
     parser.add_argument("--minutes", type=float, default=minutes, help="how long to train (default: %(default)s)")
@@ -29,6 +30,8 @@ def arguments(description: str, minutes: float) -> argparse.Namespace:
         action="store_true",
         help="start from the checkpoint in --out instead of from nothing",
     )
+    for name, settings in more.items():
+        parser.add_argument(f"--{name}", **settings)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

@@ -1,10 +1,15 @@
 """Every inpainting family in miniature, exported: our loop over the ONNX files against diffusers on the same folder."""
 
+import json
+from collections import Counter
+
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
 from PIL import Image
 
 from export import skeleton
@@ -99,3 +104,14 @@ def test_the_whole_loop_equals_diffusers(family, options):
     wanted = by_diffusers(checkpoint, canvas, options)
     assert np.std(wanted) > 1
     assert psnr(by_recast(repository, canvas, options), wanted) >= 45
+
+
+def test_attention_is_one_operator_in_the_unet(family):
+    checkpoint, repository = family
+    config = json.loads((checkpoint / "unet" / "config.json").read_text())
+    graph = onnx.load(repository / "unet" / "1" / "model.onnx", load_external_data=False).graph
+    kinds = Counter(node.op_type for node in graph.node)
+    unet = UNet2DConditionModel.from_config(config)
+    attentions = sum(isinstance(module, Attention) for module in unet.modules())
+    assert kinds["MultiHeadAttention"] == attentions > 0
+    assert kinds["Softmax"] == 0
