@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check setup export serve quality demo-weights clean
+.PHONY: help demo test check setup export serve quality fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,12 @@ serve: export  ## run the server until Ctrl-C: gRPC on 8001, HTTP on 8000, metri
 
 quality: export  ## score 200 held-out scenes through the served ensemble, with a contact sheet
 	@$(BIN)/python -m benchmarks.quality
+
+fullsize: export  ## the real checkpoints at full size with random weights: export, memory, speed (an hour, 40 GB of disk)
+	@$(BIN)/python -m benchmarks.fullsize
+
+gpu-check: export  ## the same for the pictures' networks on a GPU, in fp16
+	@$(BIN)/python -m benchmarks.fullsize pictures --gpu
 
 demo-weights: $(READY)  ## train the demo networks again from nothing (hours on a CPU)
 	@$(BIN)/python -m export.demo.train_vae --out export/demo/weights/inpaint

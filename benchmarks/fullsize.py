@@ -1,14 +1,17 @@
-"""Stable Diffusion 1.5 and CLIPSeg at their true size, with random weights: export, memory, speed, parity.
+"""The real checkpoints at their true size, with random weights: export, memory, speed, parity.
 
-    python -m benchmarks.fullsize
+    python -m benchmarks.fullsize [pictures] [language] [--gpu]
 
-Writes skeleton checkpoints into build/fullsize/ (unless they are there), exports and serves them, edits a picture
-of 1024 x 683 pixels through `recast edit` in 4 steps, then times each network beside diffusers on the same folder.
-The table goes to benchmarks/results/fullsize.md, the same as JSON beside it.
+`pictures`: Stable Diffusion 1.5 and CLIPSeg. Skeleton checkpoints go into build/fullsize/ (unless they are there),
+are exported and served, and a picture of 1024 x 683 pixels is edited through `recast edit` in 4 steps; then each
+network is timed beside diffusers on the same folder. `language`: QwQ-32B-Preview in NF4 (20 GB on disk) and
+Qwen2.5-1.5B, each served by the `parse` step and asked one sentence. With --gpu on the first GPU, in fp16. Both
+write a table and the same as JSON into benchmarks/results/.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -17,29 +20,140 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
+from recast import Client
+from recast.errors import NotAnEdit
 
 from export import skeleton
 from export.demo import world
+from serving.language import own_quantisation
 from serving.launcher import Server
+from serving.memory import bytes_needed
 from serving.network import open_session, openvino_devices
 
 WORK = Path("build/fullsize")
 RESULTS = Path("benchmarks/results")
+LANGUAGE = {"qwen2.5-1.5b-instruct": False, "qwq-32b-preview": True}
+"""Whether the skeleton is written in NF4 already; the others are quantised when they are loaded."""
+SENTENCE = "Replace the red car on the left with a bicycle"
+IGNORED = shutil.ignore_patterns("[0-9]*", ".[0-9]*")
 CHECKPOINTS = {"mask": "clipseg-rd64-refined", "inpaint": "sd15-inpainting"}
 SIZE, STEPS, REPEATS = (1024, 683), 4, 3
 SEED = 1000003
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the networks run: the launcher's --config, the export's precision, and diffusers' device and precisions."""
+
+    config: str | None
+    precision: str
+    device: str
+    rivals: Mapping[str, torch.dtype]
+
+    @classmethod
+    def find(cls, gpu: bool) -> Place:
+        """SystemExit naming what is missing for a GPU."""
+        if not gpu:
+            config = "openvino" if openvino_devices() else None
+            return cls(config, "fp32", "cpu", {"diffusers fp32": torch.float32, "diffusers bf16": torch.bfloat16})
+        if not torch.cuda.is_available():
+            raise SystemExit("torch finds no GPU: install NVIDIA's driver for CUDA 13, then `nvidia-smi` must answer")
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise SystemExit("onnxruntime has no CUDA provider: install onnxruntime-gpu, not onnxruntime")
+        rivals = {"diffusers fp16": torch.float16, "diffusers bf16": torch.bfloat16}
+        return cls("cuda", "fp16", "cuda", rivals)
+
+    def __str__(self) -> str:
+        return f"--config {self.config}" if self.config else "ONNX Runtime's CPU provider"
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fullsize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = {"pictures": (pictures, pictures_text), "language": (language, language_text)}
+    parser.add_argument("part", nargs="*", choices=[[], *parts], default=list(parts))
     WORK.mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
+    parser.add_argument("--gpu", action="store_true", help="on the first GPU, in fp16, in place of the CPU")
+    options = parser.parse_args()
+    place = Place.find(options.gpu)
+    for part in options.part:
+        measure, text = parts[part]
+        report = measure(place)
+        name = f"fullsize-{part}{'-gpu' if options.gpu else ''}"
+        (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+        (RESULTS / f"{name}.md").write_text(text(report))
+        print(text(report), flush=True)
+
+
+def language(place: Place) -> dict[str, Any]:
+    """For each language model: seconds to load, peak memory, seconds of one answer. The step itself takes a GPU."""
+    return {"machine": machine(), "models": [language_model(*each) for each in LANGUAGE.items()]}
+
+
+def language_model(preset: str, nf4: bool) -> dict[str, Any]:
+    folder, repository = WORK / preset, WORK / "language_repository"
+    if not folder.exists():
+        print(f"writing {preset} with random weights ...", flush=True)
+        skeleton.write(preset, folder, nf4=nf4)
+    shutil.rmtree(repository, ignore_errors=True)
+    shutil.copytree("model_repository/parse", repository / "parse", ignore=IGNORED)
+    run_export("--preset", preset, "--checkpoint", str(folder), "--repository", str(repository))
+    config = transformers.AutoConfig.from_pretrained(folder)
+    own = own_quantisation(config.to_dict())
+    needed = bytes_needed(config, torch.bfloat16, own or "nf4_double")
+    print(f"loading {preset} ...", flush=True)
+    started = time.monotonic()
+    with Server(repository, ready_model="parse", ready_timeout=3600) as server:
+        row: dict[str, Any] = {"preset": preset, "load seconds": round(time.monotonic() - started)}
+        answers = [ask(server) for _ in range(2)]
+        row |= {"first seconds": answers[0][0], "warm seconds": answers[1][0], "answer": answers[1][1]}
+        row["peak GB"] = max(memory_of(server.pid).values())
+    shutil.rmtree(repository)
+    head = config.hidden_size // config.num_attention_heads
+    cache = 2 * config.num_hidden_layers * config.num_key_value_heads * head * 2
+    return row | {"estimate GB": round(needed / 1e9, 1), "cache KB a token": cache / 1e3}
+
+
+def ask(server: Server) -> tuple[float, str]:
+    """Seconds, and what was understood, of one sentence."""
+    started = time.monotonic()
+    with Client(server.grpc_url, timeout=3600) as client:
+        try:
+            understood = str(client.parse(SENTENCE))
+        except NotAnEdit as error:  # random weights may say anything that the grammar allows
+            understood = str(error)
+    return round(time.monotonic() - started, 2), understood
+
+
+def language_text(report: dict[str, Any]) -> str:
+    lines = [
+        f"The `parse` step with language models at full size in NF4, random weights. {report['machine']}.",
+        "",
+        "| preset | estimated GB | peak GB | KB of cache a token | seconds to load | first sentence | second |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in report["models"]:
+        lines.append(
+            f"| {row['preset']} | {row['estimate GB']} | {row['peak GB']} | {row['cache KB a token']:.0f} |"
+            f" {row['load seconds']} | {row['first seconds']} s | {row['warm seconds']} s |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def pictures(place: Place) -> dict[str, Any]:
     for step, preset in CHECKPOINTS.items():
         if not (WORK / step).exists():
             print(f"writing {preset} with random weights ...", flush=True)
@@ -47,16 +161,12 @@ def main() -> None:
     report: dict[str, Any] = {"machine": machine(), "export": {}}
     repository = fresh_repository()
     for step, preset in CHECKPOINTS.items():
-        report["export"][preset] = export(preset, step, repository)
+        report["export"][preset] = export(preset, step, repository, place)
     report["parity"] = parity(repository)
-    config = "openvino" if openvino_devices() else None
-    report["served with"] = config or "ONNX Runtime's CPU provider"
-    report["edit"] = edit(repository, config)
-    report["networks"] = timings(repository, config)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "fullsize.json").write_text(json.dumps(report, indent=1) + "\n")
-    (RESULTS / "fullsize.md").write_text(text(report))
-    print(text(report))
+    report["served with"] = str(place)
+    report["edit"] = edit(repository, place)
+    report["networks"] = timings(repository, place)
+    return report
 
 
 def machine() -> str:
@@ -71,8 +181,7 @@ def fresh_repository() -> Path:
     """A model repository with the demo's parse and room for the rest."""
     repository = WORK / "model_repository"
     shutil.rmtree(repository, ignore_errors=True)
-    ignored = shutil.ignore_patterns("[0-9]*", ".[0-9]*")
-    shutil.copytree("model_repository", repository, ignore=ignored)
+    shutil.copytree("model_repository", repository, ignore=IGNORED)
     run_export("--preset", "demo", "--only", "parse", "--repository", str(repository))
     return repository
 
@@ -90,9 +199,10 @@ def run_export(*words: str) -> tuple[str, float, float]:
     return output, time.monotonic() - started, usage.ru_maxrss / 1e6
 
 
-def export(preset: str, step: str, repository: Path) -> dict[str, Any]:
+def export(preset: str, step: str, repository: Path, place: Place) -> dict[str, Any]:
     print(f"exporting {preset} ...", flush=True)
-    words = ["--preset", preset, "--checkpoint", str(WORK / step), "--repository", str(repository)]
+    words = ["--preset", preset, "--checkpoint", str(WORK / step), "--repository", str(repository),
+             "--precision", place.precision]  # fmt: skip
     if step == "mask":  # random weights find nothing with confidence
         words += ["--set", "threshold=0.001"]
     output, seconds, memory = run_export(*words)
@@ -101,18 +211,18 @@ def export(preset: str, step: str, repository: Path) -> dict[str, Any]:
 
 
 def parity(repository: Path) -> dict[str, float]:
-    """The largest error of each network in ONNX Runtime, of torch's largest output, both in float32."""
+    """The largest error of each network in ONNX Runtime as exported, of torch's largest output in float32."""
     releases = [json.loads((repository / step / "1" / "release.json").read_text()) for step in CHECKPOINTS]
     return {name: network["error"] for release in releases for name, network in release["networks"].items()}
 
 
-def edit(repository: Path, config: str | None) -> dict[str, Any]:
+def edit(repository: Path, place: Place) -> dict[str, Any]:
     """One edit through the command line, twice: the second call is warm. Seconds, milliseconds by step, memory."""
     scene = world.draw(world.plan(SEED), SIZE)
     picture = WORK / "photograph.png"
     Image.fromarray(scene.image).resize(SIZE).save(picture)
     sentence = f"Replace the {scene.things[0].kind} with a bicycle"
-    with Server(repository, config=config, ready_timeout=900) as server:
+    with Server(repository, config=place.config, ready_timeout=900) as server:
         recast = str(Path(sys.executable).parent / "recast")
         command = [recast, "edit", str(picture), sentence, "--steps", str(STEPS), "--seed", "1", "--json",
                    "--timeout", "900", "--url", server.grpc_url, "--out", str(WORK / "edited.png")]  # fmt: skip
@@ -146,7 +256,7 @@ def memory_of(parent: int) -> dict[str, float]:
     return peaks
 
 
-def timings(repository: Path, config: str | None) -> list[dict[str, Any]]:
+def timings(repository: Path, place: Place) -> list[dict[str, Any]]:
     """Seconds a call of each network: ours as served, beside diffusers in float32 and in bfloat16, interleaved."""
     torch.set_num_threads(os.cpu_count() or 1)
     rng = np.random.default_rng(0)
@@ -157,21 +267,21 @@ def timings(repository: Path, config: str | None) -> list[dict[str, Any]]:
             "timestep": np.full(batch, 500, np.float32),
             "encoder_hidden_states": rng.standard_normal((batch, 77, 768), np.float32),
         }
-        rows.append(compare("unet", f"UNet step, batch {batch}", repository, config, inputs, UNet2DConditionModel))
+        rows.append(compare("unet", f"UNet step, batch {batch}", repository, place, inputs, UNet2DConditionModel))
     picture = {"sample": rng.uniform(-1, 1, (1, 3, 512, 512)).astype(np.float32)}
-    rows.append(compare("vae_encoder", "VAE encode, 512 x 512", repository, config, picture, AutoencoderKL))
+    rows.append(compare("vae_encoder", "VAE encode, 512 x 512", repository, place, picture, AutoencoderKL))
     latents = {"latent_sample": rng.standard_normal((1, 4, 64, 64), np.float32)}
-    rows.append(compare("vae_decoder", "VAE decode, 512 x 512", repository, config, latents, AutoencoderKL))
+    rows.append(compare("vae_decoder", "VAE decode, 512 x 512", repository, place, latents, AutoencoderKL))
     return rows
 
 
 def compare(
-    network: str, title: str, repository: Path, config: str | None, inputs: dict[str, np.ndarray], kind: Any
+    network: str, title: str, repository: Path, place: Place, inputs: dict[str, np.ndarray], kind: Any
 ) -> dict[str, Any]:
     print(f"timing {title} ...", flush=True)
-    calls: dict[str, Callable[[], Any]] = {"recast": ours(repository, network, config, inputs)}
-    for name, dtype in (("diffusers fp32", torch.float32), ("diffusers bf16", torch.bfloat16)):
-        calls[name] = theirs(network, kind, dtype, inputs)
+    calls: dict[str, Callable[[], Any]] = {"recast": ours(repository, network, place, inputs)}
+    for name, dtype in place.rivals.items():
+        calls[name] = theirs(network, kind, dtype, place.device, inputs)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(REPEATS + 1):
         for name, call in calls.items():
@@ -185,30 +295,31 @@ def compare(
     }
 
 
-def ours(repository: Path, network: str, config: str | None, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+def ours(repository: Path, network: str, place: Place, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
     parameters = {"intra_op_thread_count": {"string_value": str(os.cpu_count())}}
     settings: dict[str, Any] = {"parameters": parameters}
-    if config == "openvino":
+    if place.config == "openvino":
         chosen = {"name": "openvino", "parameters": {"INFERENCE_PRECISION_HINT": "bf16"}}
         settings["optimization"] = {"execution_accelerators": {"cpu_execution_accelerator": [chosen]}}
-    session = open_session(repository / network / "1" / "model.onnx", settings, None)
+    session = open_session(repository / network / "1" / "model.onnx", settings, 0 if place.config == "cuda" else None)
     return lambda: session.run(None, inputs)
 
 
-def theirs(network: str, kind: Any, dtype: torch.dtype, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+def theirs(
+    network: str, kind: Any, dtype: torch.dtype, device: str, inputs: dict[str, np.ndarray]
+) -> Callable[[], Any]:
     folder = WORK / "inpaint" / ("unet" if network == "unet" else "vae")
-    model = kind.from_pretrained(folder, torch_dtype=dtype).eval()
-    tensors = [torch.from_numpy(value).to(dtype) for value in inputs.values()]
+    model = kind.from_pretrained(folder, torch_dtype=dtype).eval().to(device)
+    tensors = [torch.from_numpy(value).to(device, dtype) for value in inputs.values()]
     run = {
-        "unet": lambda: model(*tensors),
-        "vae_encoder": lambda: model.encode(*tensors),
-        "vae_decoder": lambda: model.decode(*tensors),
+        "unet": lambda: model(*tensors).sample.cpu(),  # waits for the GPU
+        "vae_encoder": lambda: model.encode(*tensors).latent_dist.mean.cpu(),
+        "vae_decoder": lambda: model.decode(*tensors).sample.cpu(),
     }[network]
     return torch.inference_mode()(run)
 
 
-def text(report: dict[str, Any]) -> str:
-    """The report as Markdown."""
+def pictures_text(report: dict[str, Any]) -> str:
     edit, milliseconds = report["edit"], report["edit"]["report"]["milliseconds"]
     lines = [
         f"Stable Diffusion 1.5 inpainting and CLIPSeg at full size, random weights. {report['machine']}. "
@@ -229,7 +340,7 @@ def text(report: dict[str, Any]) -> str:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in edit["peak GB"].items()),
         "",
-        "| seconds a call: median (least … most) | Recast | diffusers fp32 | diffusers bf16 |",
+        f"| seconds a call: median (least … most) | {' | '.join(report['networks'][0]['seconds'])} |",
         "|---|---|---|---|",
     ]
     for row in report["networks"]:

@@ -37,6 +37,8 @@ class Assets:
     def read(cls, folder: Path) -> "Assets":
         """Assets of the release in `folder`. Raises OSError or ValueError when they are missing or unusable."""
         settings = json.loads((folder / "inpaint.json").read_text())
+        if "tokenizers" not in settings:
+            raise ValueError("inpaint.json is of an older Recast's export: export the release again")
         scheduler = json.loads((folder / "scheduler_config.json").read_text())
         make_plan(settings["sampler"], scheduler, settings["num_inference_steps"])
         tokenizers = [Tokenizer.from_file(str(folder / part["file"])) for part in settings["tokenizers"]]

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
-from PIL import Image
 
-from serving.cropping import Canvas
 from serving.inpainting import Assets, decode, encode, generate, masked_image
 from serving.options import Options
-from serving.sampler import draws
 from tests.checkpoints import write_inpaint
+from tests.diffusion import by_diffusers, canvas_of, psnr
 
 DEMO = Path(__file__).parents[2] / "export" / "demo" / "weights" / "inpaint"
 SCHEDULERS = {"ddim": DDIMScheduler, "dpm++2m": DPMSolverMultistepScheduler}
@@ -78,40 +76,6 @@ def networks(pipe: StableDiffusionInpaintPipeline):
     return infer
 
 
-def canvas_of(size: int) -> Canvas:
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    image = np.stack([128 + 90 * np.sin(x / 9 + c) * np.cos(y / (7 + c)) for c in range(3)], -1)
-    mask = np.zeros((size, size), np.float32)
-    mask[size // 3 : 3 * size // 4, size // 4 : size // 2 + 3] = 1
-    return Canvas(np.rint(image).astype(np.float32), mask, np.ones((size, size), bool))
-
-
-def theirs(pipe, canvas: Canvas, options: Options) -> list[np.ndarray]:
-    size, factor = len(canvas.image), pipe.vae_scale_factor
-    shape = (pipe.vae.config.latent_channels, size // factor, size // factor)
-    sample = torch.from_numpy(masked_image(canvas).transpose(2, 0, 1)[None] / 127.5 - 1).float()
-    with torch.no_grad():
-        masked = pipe.vae.encode(sample).latent_dist.mean * pipe.vae.config.scaling_factor
-    images = []
-    for seed in options.seeds:
-        images += list(pipe(
-            prompt="a red car",
-            negative_prompt=options.negative_prompt,
-            image=Image.fromarray(canvas.image.astype(np.uint8)),
-            mask_image=Image.fromarray((canvas.mask * 255).astype(np.uint8)),
-            masked_image_latents=masked,
-            latents=torch.from_numpy(next(draws([seed], shape))),
-            num_inference_steps=options.num_inference_steps,
-            guidance_scale=options.guidance_scale,
-            height=size, width=size, output_type="np",
-        ).images * 255)  # fmt: skip
-    return images
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / max(float(np.mean((a - b) ** 2)), 1e-12)))
-
-
 @pytest.mark.parametrize(("sampler", "options"), [
     ("ddim", Options(3, 20, 4.0, "blurry")),
     ("ddim", Options(2**63 - 2, 4, 1.0, num_images=2)),
@@ -124,7 +88,7 @@ def test_the_loop_equals_diffusers(pipeline, sampler, options, tmp_path):
     masked = encode(assets, infer, masked_image(canvas)[None])
     samples = list(generate(assets, infer, canvas, masked, "a red car", options))
     assert len(samples) == options.num_inference_steps
-    expected = theirs(pipeline, canvas, options)
+    expected = by_diffusers(pipeline, canvas, "a red car", options)
     for image, reference in zip(decode(assets, infer, samples[-1]), expected, strict=True):
         assert psnr(image, reference) >= 45
     assert np.std(expected[0]) > 1

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from export.__main__ import arguments
+from export.presets import PRESETS, covering
+from tests.exporting import empty_repository
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -38,6 +42,21 @@ def test_recast_command_runs(server, folder, command):
         words, cwd=folder, env={**os.environ, "RECAST_URL": server.grpc_url}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_export_commands_run_in_their_order(tmp_path):
+    repository = empty_repository(tmp_path / "model_repository")
+    commands = [shlex.split(command) for command in COMMANDS if "-m export" in command]
+    assert len(commands) >= 4
+    for _, _, module, *words in commands:
+        if module == "export" and not {"--list", "--checkpoint"} & set(words):  # from the hub
+            covering(PRESETS[name] for name in arguments().parse_args(words).preset)
+            continue
+        where = ["--repository", str(repository)] if "--checkpoint" in words else []
+        command = [sys.executable, "-m", module, *words, *where]
+        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+        assert done.returncode == 0, done.stderr
+    assert (repository / "unet" / "3" / "model.onnx").exists()
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
