@@ -49,8 +49,8 @@ def arguments() -> argparse.ArgumentParser:
                              " or for a single step its own folder or its id on the Hugging Face hub")  # fmt: skip
     parser.add_argument("--revision", metavar="REV", help="commit, tag or branch on the hub (default: the preset's,"
                                                           " main for another --checkpoint)")  # fmt: skip
-    parser.add_argument("--precision", choices=["fp32", "fp16", "bf16"],
-                        help="of the networks; fp16 and bf16 are for GPUs (default: the preset's)")  # fmt: skip
+    parser.add_argument("--precision", choices=["fp32", "fp16"],
+                        help="of the networks; fp16 is for GPUs (default: the preset's)")  # fmt: skip
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=JSON",
                         help="a setting of the step, such as num_inference_steps=30 or"
                              " 'scheduler={\"_class_name\": \"UniPCMultistepScheduler\"}'")  # fmt: skip

@@ -1,12 +1,9 @@
 """Compares an exported network with the module it was made from."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 
@@ -24,13 +21,11 @@ def compare(network: Network, file: Path, wanted: Sequence[np.ndarray]) -> float
     """Run ONNX Runtime on the seeded inputs of `reference`, whose answers are `wanted`: the largest error.
 
     The error is max |difference| over max |torch output|. Raises ExportError above the network's tolerance.
-    A bf16 network is computed in float32 from its bf16 weights: on CPUs ONNX Runtime has no kernels for bf16.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
-    with _widened(file) if network.precision == "bf16" else nullcontext(file) as runnable:
-        session = onnxruntime.InferenceSession(str(runnable), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     worst = 0.0
     for sizes, inputs, expected in zip(network.sizes, _inputs(network), wanted, strict=True):
         try:
@@ -45,27 +40,6 @@ def compare(network: Network, file: Path, wanted: Sequence[np.ndarray]) -> float
             )
         worst = max(worst, error)
     return worst
-
-
-@contextmanager
-def _widened(file: Path) -> Iterator[Path]:
-    """A copy of the network in `file` with float32 wherever it has bfloat16, while the context lasts."""
-    bf16, fp32 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
-    model = onnx.load(file)
-    constants = [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
-    for tensor in (*model.graph.initializer, *constants):
-        if tensor.data_type == bf16:
-            wide = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor).astype(np.float32))
-            tensor.CopyFrom(onnx.numpy_helper.from_array(wide, tensor.name))
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == bf16:
-                attribute.i = fp32
-    del model.graph.value_info[:]
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        copy = Path(folder) / file.name
-        onnx.save(model, copy, save_as_external_data=True, location=f"{file.name}.data")
-        yield copy
 
 
 def _inputs(network: Network) -> list[dict[str, torch.Tensor]]:

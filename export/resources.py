@@ -10,7 +10,7 @@ from export.checkpoint import WEIGHTS, readable
 from export.errors import ExportError
 from serving.memory import free_bytes
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+BYTES = {"fp32": 4, "fp16": 2}
 COPIES = 2.5
 """Of a network's weights in float32, at the peak: torch's own, ONNX Runtime's for the comparison, and what each
 of them lays out anew. Measured on Stable Diffusion 1.5's UNet, see benchmarks/results/fullsize-pictures.md."""

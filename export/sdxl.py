@@ -53,12 +53,24 @@ class TextEncoders(torch.nn.Module):
         return torch.cat([hidden, torch.cat([pooled, sizes], dim=-1)[:, None]], dim=1)
 
 
+class SameType(torch.nn.Module):
+    """`module` with its output in the input's dtype: ONNX, unlike torch, joins tensors of one dtype only."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, numbers):
+        return self.module(numbers).to(numbers.dtype)
+
+
 class Unet(torch.nn.Module):
     """As unet.Unet, with the row described above at the end of encoder_hidden_states."""
 
     def __init__(self, model: Any):
         super().__init__()
         self.unet = model
+        model.add_time_proj = SameType(model.add_time_proj)
         config = model.config
         self.pooled = config.projection_class_embeddings_input_dim - TIME_IDS * config.addition_time_embed_dim
 

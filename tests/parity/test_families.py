@@ -13,8 +13,10 @@ from diffusers.models.attention_processor import Attention
 
 from export import skeleton
 from export.__main__ import arguments, run
+from export.presets import PRESETS
 from serving.cropping import Canvas
 from serving.inpainting import Assets, decode, encode, generate, masked_image
+from serving.language import LanguageModel
 from serving.options import Options
 from tests.diffusion import by_diffusers, canvas_of, psnr
 from tests.exporting import empty_repository
@@ -82,3 +84,28 @@ def test_attention_is_one_operator_in_the_unet(family):
     attentions = sum(isinstance(module, Attention) for module in unet.modules())
     assert kinds["MultiHeadAttention"] == attentions > 0
     assert kinds["Softmax"] == 0
+
+
+def test_a_vae_that_overflows_stays_in_fp32(tmp_path):
+    skeleton.write("sdxl-inpainting", tmp_path / "checkpoint", miniature=True)
+    repository = empty_repository(tmp_path / "model_repository")
+    export("sdxl-inpainting", tmp_path / "checkpoint", repository)
+    networks = json.loads((repository / "inpaint" / "1" / "release.json").read_text())["networks"]
+    precisions = {name: network["precision"] for name, network in networks.items()}
+    assert precisions == {"text_encoder": "fp16", "vae_encoder": "fp32", "vae_decoder": "fp32", "unet": "fp16"}
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.keys() - {"demo", *FAMILIES}))
+def test_every_other_preset_exports_in_miniature(preset, tmp_path):
+    skeleton.write(preset, tmp_path / "checkpoint", miniature=True, nf4=preset == "qwq-32b-preview")
+    repository = empty_repository(tmp_path / "model_repository")
+    export(preset, tmp_path / "checkpoint", repository)
+    (step,) = PRESETS[preset].checkpoints
+    folder = repository / step / "1"
+    settings = json.loads((folder / f"{step}.json").read_text())
+    assert settings.items() >= PRESETS[preset].settings[step].items()
+    if step == "parse":
+        model = LanguageModel(folder / "checkpoint", quantisation=settings["quantisation"])
+        ((answer, score),) = model.answer(["Replace the car with a boat"])
+        assert set(json.loads(answer)) == {"intent", "target", "replacement"}
+        assert 0 < score < 1
