@@ -88,6 +88,14 @@ PRESETS = {
         serve=1.5,
         needs="a CPU",
     ),
+    "sam3": Preset(
+        {"mask": Hub("facebook/sam3", "main", "SAM License")},
+        {"mask": {**MASK, "threshold": 0.5}},
+        download=3.4,
+        export=10.0,
+        serve=5.0,
+        needs="a GPU of 8 GB in fp16; crisp masks of single things",
+    ),
     "sd15-inpainting": _inpaint(
         Hub(
             "genai-archive/stable-diffusion-v1-5-inpainting",

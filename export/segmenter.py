@@ -1,15 +1,19 @@
-"""segmenter: CLIPSeg, from a picture and a phrase to how much each pixel belongs to what the phrase names."""
+"""segmenter: CLIPSeg or SAM 3, from a picture and a phrase to how much each pixel belongs to what the phrase names."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPSegForImageSegmentation
+from transformers import AutoConfig, CLIPSegForImageSegmentation, Sam3Model
 
+from export.errors import ExportError
 from export.network import Draw, Network
 
+SURE = 1e-6
+"""The least and, from 1, the most that a probability is taken for: logits stay within 14."""
 
-class Segmenter(torch.nn.Module):
+
+class ClipSeg(torch.nn.Module):
     """float32 pixel_values [batch, 3, height, width], int64 input_ids and attention_mask [batch, sequence] ->
     float32 logits [batch, height, width]."""
 
@@ -24,24 +28,58 @@ class Segmenter(torch.nn.Module):
         return logits.reshape(-1, *pixel_values.shape[2:])
 
 
+class Sam3(torch.nn.Module):
+    """The same for SAM 3, on a map of the network's own size: [batch, map_height, map_width].
+
+    SAM 3 proposes a mask for each of many things, with a score, and a score that there is any. A pixel's probability
+    is the highest that it is in some mask, times that mask's scores, as transformers' own post-processing scores them.
+    """
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values, input_ids, attention_mask):
+        found = self.model(pixel_values=pixel_values, input_ids=input_ids, attention_mask=attention_mask)
+        scores = found.pred_logits.sigmoid() * found.presence_logits.sigmoid()
+        likely = (scores[:, :, None, None] * found.pred_masks.sigmoid()).amax(dim=1)
+        return torch.logit(likely, SURE)
+
+
+ARCHITECTURES: dict[str, tuple[Any, type[torch.nn.Module], tuple[str, str]]] = {
+    "clipseg": (CLIPSegForImageSegmentation, ClipSeg, ("height", "width")),
+    "sam3": (Sam3Model, Sam3, ("map_height", "map_width")),
+    "sam3_video": (Sam3Model, Sam3, ("map_height", "map_width")),  # as published: with a tracker, which is left out
+}
+"""By config.json's model_type: the model, its wrapper, and the axes of its logits."""
+
+
+def text_config(checkpoint: Path) -> Any:
+    """The configuration of the model's text encoder. Raises ExportError for a model that is no known segmenter."""
+    config: Any = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+    if config.model_type not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ExportError(f"{checkpoint} holds a {config.model_type}, and mask takes one of {known}")
+    return getattr(config, "detector_config", config).text_config
+
+
 def load(checkpoint: Path, side: int) -> Network:
-    """The CLIPSeg model in `checkpoint`, for square pictures of `side` pixels."""
-    model = CLIPSegForImageSegmentation.from_pretrained(
-        checkpoint, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
-    )
-    text: Any = model.config.text_config
+    """The model in `checkpoint`, for square pictures of `side` pixels."""
+    text = text_config(checkpoint)
+    kind, wrapper, axes = ARCHITECTURES[AutoConfig.from_pretrained(checkpoint, local_files_only=True).model_type]
+    model = kind.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True, attn_implementation="eager")
     sizes = {"height": side, "width": side, "sequence": text.max_position_embeddings}
     return Network(
         name="segmenter",
-        module=Segmenter(model),
+        module=wrapper(model),
         inputs={
             "pixel_values": ("batch", 3, "height", "width"),
             "input_ids": ("batch", "sequence"),
             "attention_mask": ("batch", "sequence"),
         },
-        outputs={"logits": ("batch", "height", "width")},
+        outputs={"logits": ("batch", *axes)},
         sizes=tuple({"batch": batch, **sizes} for batch in (2, 1, 3)),
-        constant=frozenset(sizes),
+        constant=frozenset({*sizes, *axes}),
         draws={"input_ids": _phrases(text.vocab_size, text.eos_token_id), "attention_mask": _lengths},
     )
 

@@ -92,6 +92,7 @@ SMALL_TEXT = {
     "eos_token_id": 513,
     "pad_token_id": 513,
 }
+SMALL_DETR = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_layers": 2}
 OPEN_CLIP_G = {
     **CLIP_L,
     "hidden_size": 1280,
@@ -196,11 +197,48 @@ PARTS: Mapping[str, list[Part]] = {
             "ViTImageProcessor",
             {
                 "size": {"height": 352, "width": 352},
-                "resample": 3,
+                "resample": 2,
                 "image_mean": [0.485, 0.456, 0.406],
                 "image_std": [0.229, 0.224, 0.225],
             },
             {"size": {"height": 96, "width": 96}},
+        ),
+    ],
+    "sam3": [
+        Part(
+            "",
+            "Sam3Model",
+            {},  # the class's own defaults are the published ones
+            {
+                "vision_config": {
+                    "backbone_config": {
+                        "model_type": "sam3_vit_model",
+                        "hidden_size": 64,
+                        "intermediate_size": 64,
+                        "num_hidden_layers": 4,
+                        "num_attention_heads": 2,
+                        "image_size": 112,
+                        "patch_size": 14,
+                        "window_size": 4,
+                        "global_attn_indexes": [1, 3],
+                        "pretrain_image_size": 56,
+                    },
+                    "fpn_hidden_size": 32,
+                    "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+                },
+                "text_config": SMALL_TEXT,
+                "geometry_encoder_config": SMALL_DETR,
+                "detr_encoder_config": SMALL_DETR,
+                "detr_decoder_config": {**SMALL_DETR, "num_queries": 10},
+                "mask_decoder_config": {"hidden_size": 32, "num_attention_heads": 2},
+            },
+        ),
+        Part("", "CLIPTokenizer", {"pad_token": "<|endoftext|>"}, {}),
+        Part(
+            "",
+            "ViTImageProcessor",
+            {"size": {"height": 1008, "width": 1008}, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+            {"size": {"height": 112, "width": 112}},
         ),
     ],
     "sd15-inpainting": _stable_diffusion(
