@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
+from benchmarks.diffusion import by_diffusers, canvas_of, psnr
 from export import skeleton
 from export.__main__ import arguments, run
 from export.presets import PRESETS
@@ -18,7 +19,6 @@ from serving.cropping import Canvas
 from serving.inpainting import Assets, decode, encode, generate, masked_image
 from serving.language import LanguageModel
 from serving.options import Options
-from tests.diffusion import by_diffusers, canvas_of, psnr
 from tests.exporting import empty_repository
 
 FAMILIES = ["sd15-inpainting", "sd2-inpainting", "sdxl-inpainting"]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
 
+from benchmarks.diffusion import by_diffusers, canvas_of, psnr
 from serving.inpainting import Assets, decode, encode, generate, masked_image
 from serving.options import Options
 from tests.checkpoints import write_inpaint
-from tests.diffusion import by_diffusers, canvas_of, psnr
 
 DEMO = Path(__file__).parents[2] / "export" / "demo" / "weights" / "inpaint"
 SCHEDULERS = {"ddim": DDIMScheduler, "dpm++2m": DPMSolverMultistepScheduler}
