@@ -38,7 +38,7 @@ class Preset:
 DEMO_WEIGHTS = Path(__file__).parent / "demo" / "weights"
 PARSE = {"quantisation": "nf4", "max_prompt_chars": 1000}
 MASK = {"threshold": 0.5, "template": "{}"}
-INPAINT = {"num_inference_steps": 20, "guidance_scale": 2.0, "scheduler": {}}
+INPAINT = {"num_inference_steps": 20, "guidance_scale": 4.0, "scheduler": {}}
 
 
 def _parse(hub: Hub, **sizes: Any) -> Preset:

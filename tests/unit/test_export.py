@@ -67,7 +67,7 @@ def test_release_holds_what_each_step_reads(exported):
         "tokenizers": [{"file": "tokenizer.json", "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}],
         "sampler": "ddim",
         "num_inference_steps": 20,
-        "guidance_scale": 2.0,
+        "guidance_scale": 4.0,
     }
     mask = read(exported.repository, "mask")
     assert (mask["size"], mask["image_mean"], mask["image_std"]) == (256, [0.5, 0.4, 0.3], [0.25, 0.25, 0.2])
