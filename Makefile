@@ -39,7 +39,7 @@ serve: export  ## run the server until Ctrl-C: gRPC on 8001, HTTP on 8000, metri
 quality: export  ## score 200 held-out scenes through the served ensemble, with a contact sheet
 	@$(BIN)/python -m benchmarks.quality
 
-fullsize: export  ## the real checkpoints at full size with random weights: export, memory, speed (an hour, 40 GB of disk)
+fullsize: export  ## the real checkpoints at full size with random weights: export, memory, speed (20 minutes, 40 GB of disk)
 	@$(BIN)/python -m benchmarks.fullsize
 
 gpu-check: export  ## the same for the pictures' networks on a GPU, in fp16

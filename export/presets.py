@@ -22,7 +22,9 @@ class Preset:
     A checkpoint's own `recast.json`, where it has one, overrides `settings`, and `--set` overrides both.
     `precision` is the networks' unless the command says otherwise. `rolling` presets own release 1, which is made
     again when the checkpoint changes; all others add releases and never touch one that exists.
-    Sizes are GB (1e9 bytes): `download` of the files that are read, `export` and `serve` the peak memory.
+    Sizes are GB (1e9 bytes): `download` of the files that are read, `export` and `serve` the peak memory, on a CPU
+    and in fp32; those of sd15-inpainting, clipseg, qwq and qwen2.5-1.5b are measured (benchmarks/results), the
+    others estimated from them. A GPU in fp16 takes half and less.
     """
 
     checkpoints: Mapping[str, Path | Hub]
@@ -64,36 +66,36 @@ PRESETS = {
         download=65.5,
         export=1.0,
         serve=22.0,
-        needs="a GPU of 24 GB; a CPU takes minutes a sentence",
+        needs="a GPU of 24 GB; two CPU cores take 15 s a sentence",
     ),
     "qwen2.5-7b-instruct": _parse(
         Hub("Qwen/Qwen2.5-7B-Instruct", "main", "Apache-2.0"),
         download=15.2,
         export=1.0,
-        serve=7.0,
+        serve=9.0,
         needs="a GPU of 8 GB",
     ),
     "qwen2.5-1.5b-instruct": _parse(
         Hub("Qwen/Qwen2.5-1.5B-Instruct", "main", "Apache-2.0"),
         download=3.1,
         export=1.0,
-        serve=2.5,
+        serve=5.4,
         needs="a CPU",
     ),
     "clipseg-rd64-refined": Preset(
         {"mask": Hub("CIDAS/clipseg-rd64-refined", "main", "Apache-2.0")},
         {"mask": {**MASK, "threshold": 0.4, "template": "a photo of a {}"}},
         download=0.6,
-        export=2.5,
-        serve=1.5,
+        export=1.8,
+        serve=1.2,
         needs="a CPU",
     ),
     "sam3": Preset(
         {"mask": Hub("facebook/sam3", "main", "SAM License")},
         {"mask": {**MASK, "threshold": 0.5}},
         download=3.4,
-        export=10.0,
-        serve=5.0,
+        export=9.0,
+        serve=8.0,
         needs="a GPU of 8 GB in fp16; crisp masks of single things",
     ),
     "sd15-inpainting": _inpaint(
@@ -104,24 +106,24 @@ PRESETS = {
         ),
         {"num_inference_steps": 25, "guidance_scale": 7.5},
         download=4.3,
-        export=9.5,
-        serve=6.0,
-        needs="a GPU of 6 GB in fp16; an AMX CPU takes a minute an edit",
+        export=8.4,
+        serve=15.0,
+        needs="a GPU of 6 GB in fp16; two CPU cores take 4 s a step",
     ),
     "sd2-inpainting": _inpaint(
         Hub("sd2-community/stable-diffusion-2-inpainting", "main", "CreativeML Open RAIL++-M"),
         {"num_inference_steps": 25, "guidance_scale": 7.5},
         download=5.2,
-        export=9.5,
-        serve=6.5,
+        export=8.6,
+        serve=15.5,
         needs="a GPU of 6 GB in fp16",
     ),
     "sdxl-inpainting": _inpaint(
         Hub("diffusers/stable-diffusion-xl-1.0-inpainting-0.1", "main", "CreativeML Open RAIL++-M"),
         {"num_inference_steps": 25, "guidance_scale": 8.0},
         download=13.9,
-        export=28.0,
-        serve=16.0,
+        export=24.0,
+        serve=40.0,
         needs="a GPU of 12 GB in fp16",
         precision="fp16",
     ),

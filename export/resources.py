@@ -11,7 +11,7 @@ from export.errors import ExportError
 from serving.memory import free_bytes
 
 BYTES = {"fp32": 4, "fp16": 2}
-COPIES = 2.5
+COPIES = 2.2
 """Of a network's weights in float32, at the peak: torch's own, ONNX Runtime's for the comparison, and what each
 of them lays out anew. Measured on Stable Diffusion 1.5's UNet, see benchmarks/results/fullsize-pictures.md."""
 BASE = 1.2e9

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.dockerfiles import DOCKER, health
 
 SENTENCE = "Replace the car with a bicycle"
 
@@ -103,3 +106,16 @@ def test_errors_have_their_exit_codes(recast, tmp_path):
         assert told.stderr.startswith("recast: ")
         assert told.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["street.png", "text.png"]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_the_images_health_check_passes_on_a_healthy_server_alone(server, tmp_path, kind):
+    _, command = health(kind)
+    command = command.replace("/opt/recast", str(DOCKER)).replace("/tmp", str(tmp_path))
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for url, wanted in ((server.grpc_url, 0), ("localhost:1", 1)):
+        done = subprocess.run(
+            ["sh", "-c", command], env={**os.environ, "PATH": programs, "RECAST_URL": url}, capture_output=True
+        )
+        assert done.returncode == wanted, done.stderr
+    assert (tmp_path / "health.png").exists()

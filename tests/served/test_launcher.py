@@ -1,5 +1,6 @@
 """The launcher: starts, reports, explains and stops the real tritonserver, leaving no process behind."""
 
+import json
 import os
 import shutil
 import signal
@@ -193,3 +194,22 @@ def test_an_installed_tritonserver_serves_with_its_own_backends(repository, tmp_
     with Server(repository, ready_model="tally") as server:
         assert f"--backend-directory={home}/backends" in Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
         assert "successfully loaded 'tally'" in server.log_path.read_text()
+
+
+def test_a_named_configuration_rules_where_a_model_has_it(repository, tmp_path):
+    shutil.copytree(repository / "tally", repository / "plain")
+    configs = repository / "tally" / "configs"
+    configs.mkdir()
+    text = (repository / "tally" / "config.pbtxt").read_text()
+    (configs / "small.pbtxt").write_text(text.replace("max_batch_size: 8", "max_batch_size: 3"))
+    with Server(repository, config="small", ready_model="tally") as server:
+        sizes = {}
+        for name in ("tally", "plain"):
+            with urllib.request.urlopen(f"http://{server.http_url}/v2/models/{name}/config") as answer:
+                sizes[name] = json.load(answer)["max_batch_size"]
+    assert sizes == {"tally": 3, "plain": 8}
+
+
+def test_an_unknown_configuration_is_refused_with_the_known_ones():
+    with pytest.raises(LaunchError, match=r"no model of .* has a configuration 'gpu'; known are cuda, openvino"):
+        preflight.check_repository(ROOT / "model_repository", "replace", "gpu")
