@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check setup export serve quality fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ serve: export  ## run the server until Ctrl-C: gRPC on 8001, HTTP on 8000, metri
 
 quality: export  ## score 200 held-out scenes through the served ensemble, with a contact sheet
 	@$(BIN)/python -m benchmarks.quality
+
+load: export  ## a minute of Locust against a server of its own; HTML, CSV and plots in build/load/
+	@$(BIN)/python -m benchmarks.load
 
 fullsize: export  ## the real checkpoints at full size with random weights: export, memory, speed (20 minutes, 40 GB of disk)
 	@$(BIN)/python -m benchmarks.fullsize

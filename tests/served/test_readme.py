@@ -67,6 +67,13 @@ def test_python_snippet_runs(server, folder, snippet):
     assert (folder / "out.png").exists()
 
 
+def test_the_load_test_runs():
+    (command,) = [shlex.split(command) for command in COMMANDS if "benchmarks.load" in command]
+    done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "UNet's batches" in done.stdout
+
+
 def test_every_make_target_named_exists():
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", README, re.MULTILINE)) <= targets
