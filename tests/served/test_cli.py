@@ -111,7 +111,7 @@ def test_errors_have_their_exit_codes(recast, tmp_path):
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_the_images_health_check_passes_on_a_healthy_server_alone(server, tmp_path, kind):
     _, command = health(kind)
-    command = command.replace("/opt/recast", str(DOCKER)).replace("/tmp", str(tmp_path))
+    command = command.replace("/tmp/", f"{tmp_path}/").replace("/opt/recast/", f"{DOCKER}/")
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for url, wanted in ((server.grpc_url, 0), ("localhost:1", 1)):
         done = subprocess.run(
