@@ -102,11 +102,11 @@ def order(options: argparse.Namespace, preset: Preset, step: str) -> Order:
 
 def locate(options: argparse.Namespace, preset: Preset, step: str) -> tuple[Path, str]:
     """The checkpoint folder of `step`, and its source in words."""
-    from export import hub
-
     given, own = options.checkpoint, preset.checkpoints[step]
     if given is None and isinstance(own, Path):
         return own, "the demo weights"
+    from export import hub  # and huggingface_hub, which the demo needs not wait for
+
     if given is not None and (Path(given).is_dir() or not hub.REPOSITORY.fullmatch(given)):
         folder = Path(given)
         return (folder / step if (folder / step).is_dir() else folder), "a folder"
