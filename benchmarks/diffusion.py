@@ -1,11 +1,16 @@
-"""diffusers' own inpainting pipelines, fed with what ours is fed with."""
+"""diffusers' own inpainting pipelines and our loop over a release's files, fed with the same."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from PIL import Image
 
 from serving.cropping import Canvas
-from serving.inpainting import masked_image
+from serving.inpainting import Assets, decode, encode, generate, masked_image
 from serving.options import Options
 from serving.sampler import draws
 
@@ -41,6 +46,25 @@ def by_diffusers(pipe, canvas: Canvas, caption: str, options: Options) -> list[n
             height=size, width=size, output_type="np",
         ).images * 255)  # fmt: skip
     return images
+
+
+def by_recast(repository: Path, canvas: Canvas, caption: str, options: Options) -> np.ndarray:
+    """The first seed's picture by release 1 in `repository`, without a server; as `by_diffusers` gives it."""
+    assets = Assets.read(repository / "inpaint" / "1")
+    assert assets.settings["size"] == len(canvas.image)
+
+    @cache
+    def session(network: str) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(str(repository / network / "1" / "model.onnx"))
+
+    def infer(network: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        if network == "unet":  # as Triton's `reshape` does
+            inputs = {**inputs, "timestep": inputs["timestep"][:, 0]}
+        return dict(zip(outputs, session(network).run(list(outputs), inputs), strict=True))
+
+    masked = encode(assets, infer, masked_image(canvas)[None])
+    (*_, latents) = generate(assets, infer, canvas, masked, caption, options)
+    return decode(assets, infer, latents)[0]
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

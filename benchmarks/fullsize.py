@@ -21,9 +21,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,11 @@ from PIL import Image
 from recast import Client
 from recast.errors import NotAnEdit
 
-from benchmarks.diffusion import by_diffusers, canvas_of, psnr
+from benchmarks.diffusion import by_diffusers, by_recast, canvas_of, psnr
 from export import skeleton
 from export.demo import world
 from export.demo.tiny_qwen2 import answer_text
 from serving.grammar import START, Answer
-from serving.inpainting import Assets, decode, encode, generate, masked_image
 from serving.instruction import Edit
 from serving.language import own_quantisation
 from serving.launcher import Server
@@ -93,10 +91,10 @@ def main() -> None:
     )
     parts = {"pictures": (pictures, pictures_text), "language": (language, language_text)}
     parser.add_argument("part", nargs="*", choices=[[], *parts], default=list(parts))
-    WORK.mkdir(parents=True, exist_ok=True)
-    RESULTS.mkdir(exist_ok=True)
     parser.add_argument("--gpu", action="store_true", help="on the first GPU, in fp16, in place of the CPU")
     options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     place = Place.find(options.gpu)
     for part in options.part:
         measure, text = parts[part]
@@ -268,20 +266,7 @@ def loop(repository: Path) -> float:
     canvas = canvas_of(512)
     (wanted,) = by_diffusers(pipe, canvas, caption, options)
     del pipe
-    assets = Assets.read(repository / "inpaint" / "1")
-
-    def infer(network: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        if network == "unet":  # as Triton's `reshape` does
-            inputs = {**inputs, "timestep": inputs["timestep"][:, 0]}
-        return dict(zip(outputs, session(network).run(list(outputs), inputs), strict=True))
-
-    @cache
-    def session(network: str) -> onnxruntime.InferenceSession:
-        return onnxruntime.InferenceSession(str(repository / network / "1" / "model.onnx"))
-
-    masked = encode(assets, infer, masked_image(canvas)[None])
-    (*_, latents) = generate(assets, infer, canvas, masked, caption, options)
-    return psnr(decode(assets, infer, latents)[0], wanted)
+    return psnr(by_recast(repository, canvas, caption, options), wanted)
 
 
 def edit(repository: Path, place: Place) -> dict[str, Any]:

@@ -30,9 +30,10 @@ def build(
     (folder / f"{release.step}.json").write_text(json.dumps(assets, indent=2) + "\n", encoding="utf-8")
     tell(f"{release.step:14}{time.monotonic() - started:6.1f} s  {'':18}{megabytes(folder):7.1f} MB")
     networks: dict[str, dict[str, Any]] = {}
-    if family.networks(checkpoint):
+    loaders = family.networks(checkpoint)
+    if loaders:
         resources.check(checkpoint, folder, precision)
-    for name, load in family.networks(checkpoint).items():
+    for name, load in loaders.items():
         started = time.monotonic()
         network = load(checkpoint)
         wanted = parity.reference(network)

@@ -86,15 +86,14 @@ def _family(checkpoint: Path) -> Family:
             f"the UNet in {checkpoint} takes {config['in_channels']} channels, and inpainting needs"
             f" {unet.CHANNELS}: give an inpainting checkpoint"
         )
-    family = FAMILIES.get(config.get("addition_embed_type"))
+    kind = config.get("addition_embed_type")
     for name, meaning in UNSERVED.items():
-        served = family is not None if name == "addition_embed_type" else config.get(name) is None
+        served = kind in FAMILIES if name == "addition_embed_type" else config.get(name) is None
         if not served:
             raise ExportError(
                 f"the UNet in {checkpoint} wants {meaning} ({name} = {config[name]!r}), which is not supported"
             )
-    assert family is not None
-    return family
+    return FAMILIES[kind]
 
 
 def _sampler(scheduler: Settings, num_inference_steps: int) -> str:

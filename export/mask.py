@@ -19,7 +19,7 @@ def networks(checkpoint: Path) -> Loaders:
 def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     """Write tokenizer.json into `folder`; the content of mask.json."""
     require(checkpoint, ["config.json", "model.safetensors"])
-    text = segmenter.text_config(checkpoint)
+    text = segmenter.text_config(segmenter.read_config(checkpoint))
     ids = write_tokenizer(checkpoint, folder / "tokenizer.json")
     return {
         **_pictures(checkpoint),

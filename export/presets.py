@@ -92,7 +92,7 @@ PRESETS = {
     ),
     "sam3": Preset(
         {"mask": Hub("facebook/sam3", "main", "SAM License")},
-        {"mask": {**MASK, "threshold": 0.5}},
+        {"mask": MASK},
         download=3.4,
         export=9.0,
         serve=8.0,

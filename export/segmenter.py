@@ -54,19 +54,24 @@ ARCHITECTURES: dict[str, tuple[Any, type[torch.nn.Module], tuple[str, str]]] = {
 """By config.json's model_type: the model, its wrapper, and the axes of its logits."""
 
 
-def text_config(checkpoint: Path) -> Any:
-    """The configuration of the model's text encoder. Raises ExportError for a model that is no known segmenter."""
+def read_config(checkpoint: Path) -> Any:
+    """The model's configuration. Raises ExportError for one that is no known segmenter."""
     config: Any = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
     if config.model_type not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ExportError(f"{checkpoint} holds a {config.model_type}, and mask takes one of {known}")
+    return config
+
+
+def text_config(config: Any) -> Any:
+    """The text encoder's part of a model's configuration."""
     return getattr(config, "detector_config", config).text_config
 
 
 def load(checkpoint: Path, side: int) -> Network:
     """The model in `checkpoint`, for square pictures of `side` pixels."""
-    text = text_config(checkpoint)
-    kind, wrapper, axes = ARCHITECTURES[AutoConfig.from_pretrained(checkpoint, local_files_only=True).model_type]
+    config = read_config(checkpoint)
+    text, (kind, wrapper, axes) = text_config(config), ARCHITECTURES[config.model_type]
     model = kind.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True, attn_implementation="eager")
     sizes = {"height": side, "width": side, "sequence": text.max_position_embeddings}
     return Network(

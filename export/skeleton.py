@@ -20,6 +20,8 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 
+from export.demo.tiny_qwen2 import CHAT_TEMPLATE, SPECIAL
+
 Config = Mapping[str, Any]
 
 
@@ -33,11 +35,6 @@ class Part:
     miniature: Config
 
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CLIP_END = 49407
 
 VAE = Part(
@@ -387,8 +384,8 @@ def write_qwen_tokenizer(kind: str, config: Config, place: Path, miniature: bool
     if not miniature:
         words += [f"<|unused-{n}|>" for n in range(len(words), 151643)]
     tokenizer = transformers.Qwen2Tokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": list(QWEN_SPECIAL)})
-    tokenizer.pad_token, tokenizer.eos_token = QWEN_SPECIAL[0], QWEN_SPECIAL[2]
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
+    tokenizer.pad_token, tokenizer.eos_token = SPECIAL[0], SPECIAL[2]
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(place)
 

@@ -20,6 +20,8 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from export.demo.tiny_qwen2 import CHAT_TEMPLATE
+
 CONTEXT_LENGTH = 16
 MODEL_INDEX = {
     "_class_name": "StableDiffusionInpaintPipeline",
@@ -33,10 +35,6 @@ MODEL_INDEX = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def write(folder: Path) -> None:

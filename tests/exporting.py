@@ -27,10 +27,10 @@ def empty_repository(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns("[0-9]*", ".[0-9]*")))
 
 
-def export(repository: Path, checkpoints: Path, *options: str) -> None:
+def export(repository: Path, checkpoints: Path, *options: str, preset: str = "demo") -> None:
     """Export in this process, as `python -m export` would."""
     paths = ("--repository", str(repository), "--checkpoint", str(checkpoints))
-    run(arguments().parse_args(["--preset", "demo", *paths, *options]))
+    run(arguments().parse_args(["--preset", preset, *paths, *options]))
 
 
 def export_after_a_kill(checkpoints: Path, folder: Path) -> Exported:

@@ -5,21 +5,17 @@ from collections import Counter
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from benchmarks.diffusion import by_diffusers, canvas_of, psnr
+from benchmarks.diffusion import by_diffusers, by_recast, canvas_of, psnr
 from export import skeleton
-from export.__main__ import arguments, run
 from export.presets import PRESETS
-from serving.cropping import Canvas
-from serving.inpainting import Assets, decode, encode, generate, masked_image
 from serving.language import LanguageModel
 from serving.options import Options
-from tests.exporting import empty_repository
+from tests.exporting import empty_repository, export
 
 FAMILIES = ["sd15-inpainting", "sd2-inpainting", "sdxl-inpainting"]
 PROMPT = "a red car"
@@ -31,36 +27,8 @@ def family(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("family")
     skeleton.write(request.param, folder / "checkpoint", miniature=True)
     repository = empty_repository(folder / "model_repository")
-    export(request.param, folder / "checkpoint", repository, "--precision", "fp32")
+    export(repository, folder / "checkpoint", "--precision", "fp32", preset=request.param)
     return folder / "checkpoint", repository
-
-
-def export(preset, checkpoint, repository, *options):
-    words = ["--preset", preset, "--checkpoint", str(checkpoint), "--repository", str(repository), *options]
-    run(arguments().parse_args(words))
-
-
-def served(repository):
-    """The release's assets, and its networks as the sampler calls them."""
-    sessions = {
-        network: onnxruntime.InferenceSession(str(repository / network / "1" / "model.onnx"))
-        for network in ("text_encoder", "vae_encoder", "vae_decoder", "unet")
-    }
-
-    def infer(network, inputs, outputs):
-        if network == "unet":  # as Triton's `reshape` does
-            inputs = {**inputs, "timestep": inputs["timestep"][:, 0]}
-        return dict(zip(outputs, sessions[network].run(outputs, inputs), strict=True))
-
-    return Assets.read(repository / "inpaint" / "1"), infer
-
-
-def by_recast(repository, canvas: Canvas, options: Options) -> np.ndarray:
-    assets, infer = served(repository)
-    assert assets.settings["size"] == len(canvas.image)
-    masked = encode(assets, infer, masked_image(canvas)[None])
-    (*_, latents) = generate(assets, infer, canvas, masked, PROMPT, options)
-    return decode(assets, infer, latents)[0]
 
 
 @pytest.mark.parametrize("options", [Options(3, 8, 5.0), Options(4, 6, 3.0, "blurry"), Options(5, 4, 1.0)],
@@ -72,7 +40,7 @@ def test_the_whole_loop_equals_diffusers(family, options):
     pipe.set_progress_bar_config(disable=True)
     (wanted,) = by_diffusers(pipe, canvas, PROMPT, options)
     assert np.std(wanted) > 1
-    assert psnr(by_recast(repository, canvas, options), wanted) >= 45
+    assert psnr(by_recast(repository, canvas, PROMPT, options), wanted) >= 45
 
 
 def test_attention_is_one_operator_in_the_unet(family):
@@ -89,7 +57,7 @@ def test_attention_is_one_operator_in_the_unet(family):
 def test_a_vae_that_overflows_stays_in_fp32(tmp_path):
     skeleton.write("sdxl-inpainting", tmp_path / "checkpoint", miniature=True)
     repository = empty_repository(tmp_path / "model_repository")
-    export("sdxl-inpainting", tmp_path / "checkpoint", repository)
+    export(repository, tmp_path / "checkpoint", preset="sdxl-inpainting")
     networks = json.loads((repository / "inpaint" / "1" / "release.json").read_text())["networks"]
     precisions = {name: network["precision"] for name, network in networks.items()}
     assert precisions == {"text_encoder": "fp16", "vae_encoder": "fp32", "vae_decoder": "fp32", "unet": "fp16"}
@@ -99,7 +67,7 @@ def test_a_vae_that_overflows_stays_in_fp32(tmp_path):
 def test_every_other_preset_exports_in_miniature(preset, tmp_path):
     skeleton.write(preset, tmp_path / "checkpoint", miniature=True, nf4=preset == "qwq-32b-preview")
     repository = empty_repository(tmp_path / "model_repository")
-    export(preset, tmp_path / "checkpoint", repository)
+    export(repository, tmp_path / "checkpoint", preset=preset)
     (step,) = PRESETS[preset].checkpoints
     folder = repository / step / "1"
     settings = json.loads((folder / f"{step}.json").read_text())
