@@ -94,3 +94,22 @@ def test_an_input_that_the_config_leaves_out_is_named(tmp_path):
 def test_a_gpu_that_is_not_there_is_a_clear_error(tmp_path):
     with pytest.raises(ConfigError, match="KIND_GPU asks for GPU 0"):
         network(tmp_path, identity(FLOAT, ["batch", 1]), [port("x", [1])], [port("y", [1])], gpu=0)
+
+
+def test_threads_share_the_rows_of_a_small_networks_batch(tmp_path):
+    ports = [port("x", [-1])], [port("doubled", [-1]), port("company", [1], "TYPE_INT64", reshape={"shape": []})]
+    two = network(tmp_path, tally(), *ports, parameters={"intra_op_thread_count": {"string_value": "2"}})
+    rows = {"x": np.arange(15, dtype=np.float32).reshape(5, 3)}
+    (answer,) = two.run_all([rows], [["doubled", "company"]])
+    assert answer["doubled"].tolist() == (2 * rows["x"]).tolist()
+    assert answer["company"].tolist() == [2, 2, 3, 3, 3]
+    (alone,) = two.run_all([ones(1, 3)], [["company"]])
+    assert alone["company"].tolist() == [1]
+
+
+def test_a_row_that_fails_in_a_thread_of_its_own_costs_the_others_nothing(tmp_path):
+    ports = [port("index", [1], "TYPE_INT64")], [port("value", [1])]
+    table = network(tmp_path, lookup(), *ports, parameters={"intra_op_thread_count": {"string_value": "2"}})
+    good, bad, also = table.run_all([{"index": np.array([[i]])} for i in (2, 99, 0)], [["value"]] * 3)
+    assert isinstance(bad, InputError)
+    assert good["value"].shape == also["value"].shape == (1, 1)
