@@ -29,18 +29,20 @@ def match_colours(generated: np.ndarray, canvas: Canvas) -> np.ndarray:
     return generated + np.clip(membrane(mean, usable), -COLOUR_LIMIT, COLOUR_LIMIT)
 
 
-def changed_part(generated: np.ndarray, round_trip: np.ndarray, canvas: Canvas, object_mask: np.ndarray) -> np.ndarray:
+def changed_part(generated: np.ndarray, canvas: Canvas, object_mask: np.ndarray) -> np.ndarray:
     """How much of each pixel to take from `generated`: float32 [size, size] in 0 … 1.
 
-    Where the model repainted the old background as it was, the original is the better picture of it. So `generated`
-    is compared with `round_trip`, the same crop only encoded and decoded (both colour-matched, float32
-    [size, size, 3]); the result is 1 where they differ and on the old object, `object_mask` float32 [size, size]
-    in 0 … 1, with a margin for shadows and soft edges. All of the mask when the two cannot be told apart safely.
+    Where the model repainted the old background as it was, the original is the better picture of it. The result is 1
+    where `generated`, colour-matched float32 [size, size, 3], differs from the canvas, and on the old object,
+    `object_mask` float32 [size, size] in 0 … 1, with a margin for shadows and soft edges. Means over small windows
+    are compared, in which the detail that the decoder loses does not count. All of the mask when what changed cannot
+    be told from that loss safely.
     """
     unit = max(1, canvas.image.shape[0] // 64)
     everything = np.ones(canvas.mask.shape, np.float32)
     hole = canvas.mask > 0
-    difference = window_mean(np.abs(generated - round_trip).max(axis=-1), max(1, unit // 2))
+    radius = max(1, unit // 2)
+    difference = window_mean(np.abs(window_mean(generated - canvas.image, radius)).max(axis=-1), radius)
     ring = canvas.inside & ~hole & grow(hole, 6 * unit)
     noise = float(np.percentile(difference[ring], 75)) if ring.any() else np.inf
     low, high = max(CHANGE[0], 1.5 * noise), max(CHANGE[1], 3 * noise)
@@ -51,8 +53,7 @@ def changed_part(generated: np.ndarray, round_trip: np.ndarray, canvas: Canvas, 
     part = filled(shrink(grow(part, 2 * unit), 2 * unit))
     if (part & hole).sum() >= WHOLE * hole.sum():
         return everything
-    softness = max(1, unit // 2)
-    return smooth(grow(part, 3 * softness).astype(np.float32), softness)
+    return smooth(grow(part, 3 * radius).astype(np.float32), radius)
 
 
 def feather(part: np.ndarray, canvas: Canvas, mask: np.ndarray, crop: Crop) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Operations on small arrays that compositing is made of: growing, smoothing, filling in."""
 
+from functools import lru_cache
+
 import numpy as np
 from PIL import Image
 
@@ -12,10 +14,14 @@ def window_mean(values: np.ndarray, radius: int) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, radius: int) -> np.ndarray:
-    """A near-Gaussian blur of standard deviation about `radius` px: three running means."""
-    for _ in range(3):
-        values = window_mean(values, radius)
-    return values
+    """A near-Gaussian blur of standard deviation about `radius` px: `window_mean` three times over.
+
+    As two products of matrices, which for canvases is several times faster than running sums.
+    """
+    height, width = values.shape[:2]
+    planes = np.ascontiguousarray(np.moveaxis(values.reshape(height, width, -1), 2, 0), np.float32)
+    means = _blur(height, radius) @ (planes @ np.ascontiguousarray(_blur(width, radius).T))
+    return np.moveaxis(means, 0, 2).reshape(values.shape)
 
 
 def grow(mask: np.ndarray, radius: int) -> np.ndarray:
@@ -69,12 +75,18 @@ def membrane(values: np.ndarray, known: np.ndarray) -> np.ndarray:
             (width + width % 2, height + height % 2), Image.Resampling.BILINEAR))[:height, :width]
         for c in range(channels)
     ], axis=-1)  # fmt: skip
-    result = np.where(known[..., None], values, guess)
+    around = np.empty((height + 2, width + 2, channels), np.float32)
+    result, open_ = around[1:-1, 1:-1], ~known[..., None]
+    result[...] = np.where(open_, guess, values)
     for _ in range(RELAXATIONS):
-        around = np.pad(result, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        mean = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) / 4
-        result = np.where(known[..., None], values, mean)
-    return result
+        around[0], around[-1] = around[1], around[-2]
+        around[:, 0], around[:, -1] = around[:, 1], around[:, -2]
+        mean = around[:-2, 1:-1] + around[2:, 1:-1]
+        mean += around[1:-1, :-2]
+        mean += around[1:-1, 2:]
+        mean *= np.float32(0.25)
+        np.copyto(result, mean, where=open_)
+    return result.copy()
 
 
 def _running_mean(values: np.ndarray, radius: int, axis: int) -> np.ndarray:
@@ -87,12 +99,23 @@ def _running_mean(values: np.ndarray, radius: int, axis: int) -> np.ndarray:
     return ((np.take(sums, high, axis) - np.take(sums, low, axis)) / lengths).astype(np.float32)
 
 
+@lru_cache(8)
+def _blur(count: int, radius: int) -> np.ndarray:
+    """float32 [count, count]: times a column of values, its three running means."""
+    index = np.arange(count)
+    near = (np.abs(index[:, None] - index) <= radius).astype(np.float64)
+    return np.linalg.matrix_power(near / near.sum(axis=1, keepdims=True), 3).astype(np.float32)
+
+
 def _spread(mask: np.ndarray, axis: int) -> np.ndarray:
-    across = np.moveaxis(mask.copy(), axis, 0)
-    source = np.moveaxis(mask, axis, 0)
-    across[1:] |= source[:-1]
-    across[:-1] |= source[1:]
-    return np.moveaxis(across, 0, axis)
+    wider = mask.copy()
+    if axis == 0:
+        wider[1:] |= mask[:-1]
+        wider[:-1] |= mask[1:]
+    else:
+        wider[:, 1:] |= mask[:, :-1]
+        wider[:, :-1] |= mask[:, 1:]
+    return wider
 
 
 def _halved(values: np.ndarray) -> np.ndarray:

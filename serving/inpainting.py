@@ -60,8 +60,11 @@ class Assets:
 def embed(assets: Assets, infer: Infer, caption: str, options: Options) -> np.ndarray:
     """Text embeddings, float32 [1, tokens, width]; [2, …] with the unconditional row first when guided."""
     texts = [options.negative_prompt, caption] if options.guided else [caption]
-    ids = np.array([assets.tokens(text) for text in texts], np.int64)
-    return infer("text_encoder", {"input_ids": ids}, ["last_hidden_state"])["last_hidden_state"]
+    rows = [np.array([assets.tokens(text)], np.int64) for text in texts]
+    # One call a text: each alone is a key of the server's response cache.
+    return np.concatenate(
+        [infer("text_encoder", {"input_ids": ids}, ["last_hidden_state"])["last_hidden_state"] for ids in rows]
+    )
 
 
 def encode(assets: Assets, infer: Infer, images: np.ndarray) -> np.ndarray:

@@ -40,27 +40,22 @@ def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[int, None, Outc
     """Do `job`, yielding the number of denoising steps done after each; closing it stops there. Raises EditError."""
     crop = choose_crop(job.mask, assets.settings["size"])
     canvas = cut(job.picture, job.mask, crop)
-    compare = job.object_mask is not None
-    images = np.stack([masked_image(canvas), canvas.image] if compare else [masked_image(canvas)])
-    encoded = encode(assets, infer, images)
-    latents = encoded[:0]
-    for done, sample in enumerate(generate(assets, infer, canvas, encoded[:1], job.caption, job.options), 1):
+    masked_latents = encode(assets, infer, masked_image(canvas)[None])
+    latents = masked_latents[:0]
+    for done, sample in enumerate(generate(assets, infer, canvas, masked_latents, job.caption, job.options), 1):
         latents = sample
         yield done
-    decoded = [match_colours(image, canvas)
-               for image in decode(assets, infer, np.concatenate([latents, encoded[1:]]))]  # fmt: skip
-    return _composite(job, canvas, crop, decoded[: len(latents)], decoded[-1] if compare else None)
+    images = [match_colours(image, canvas) for image in decode(assets, infer, latents)]
+    return _composite(job, canvas, crop, images)
 
 
-def _composite(
-    job: Job, canvas: Canvas, crop: Crop, generated: list[np.ndarray], round_trip: np.ndarray | None
-) -> Outcome:
+def _composite(job: Job, canvas: Canvas, crop: Crop, generated: list[np.ndarray]) -> Outcome:
     part = np.ones(canvas.mask.shape, np.float32)
     x0, y0, x1, y1 = crop.mask_box
     pictures, blend = [], np.zeros_like(job.mask)
     for image in generated:
-        if round_trip is not None and job.object_mask is not None:
-            part = changed_part(image, round_trip, canvas, cut_mask(job.object_mask, crop))
+        if job.object_mask is not None:
+            part = changed_part(image, canvas, cut_mask(job.object_mask, crop))
         weight = feather(part, canvas, job.mask, crop)
         pictures.append(paste(job.picture, image, weight, crop))
         np.maximum(blend[y0:y1, x0:x1], weight, out=blend[y0:y1, x0:x1])

@@ -1,4 +1,4 @@
-"""The report that travels through the steps: each adds its release and its milliseconds, and passes it on."""
+"""What an edit's report is made of: each step's release, milliseconds and facts, put together by the last."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from serving.errors import EditError
 
 
 def read_report(content: str, name: str) -> dict[str, Any]:
-    """The report of the step before, from the input `name`; EditError invalid_option when it is no JSON object."""
+    """A step's report, from the input `name`; EditError invalid_option when it is no JSON object."""
     try:
         report = json.loads(content)
     except ValueError:
@@ -16,6 +16,13 @@ def read_report(content: str, name: str) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise EditError("invalid_option", f"{name} is not a JSON object; leave it out or pass a step's own.")
     return report
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Both reports in one, the releases and milliseconds of the two among each other."""
+    shared = {key: {**first[key], **second[key]} for key in ("releases", "milliseconds")
+              if isinstance(first.get(key), dict) and isinstance(second.get(key), dict)}  # fmt: skip
+    return first | second | shared
 
 
 def extended(report: dict[str, Any], step: str, release: int, started: float, **facts: Any) -> str:

@@ -11,7 +11,7 @@ from serving.inpainting import Assets
 from serving.options import MAX_PROMPT_CHARS, Options
 from serving.picture import decode, decode_mask, encode, encode_mask
 from serving.repainting import Job, finish, repaint
-from serving.report import extended, read_report
+from serving.report import extended, merged, read_report
 from serving.triton import Step, blob, bytes_tensor, infer, scalar, text
 
 
@@ -23,7 +23,8 @@ class TritonPythonModel(Step):
     def respond(self, request) -> dict[str, np.ndarray]:
         started = time.perf_counter()
         job = self._job(request)
-        report = read_report(text(request, "mask_report", "{}"), "mask_report")
+        names = ("parse_report", "mask_report")
+        report = merged(*(read_report(text(request, name, "{}"), name) for name in names))
         outcome = finish(repaint(self.assets, self.infer, job))
         answer = {
             "edited_image": bytes_tensor(*(encode(picture) for picture in outcome.pictures)),

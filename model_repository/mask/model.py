@@ -9,7 +9,7 @@ from serving import picture
 from serving.errors import EditError
 from serving.growing import edit_mask
 from serving.masking import Masker
-from serving.report import extended, read_report
+from serving.report import extended
 from serving.triton import Step, blob, bytes_tensor, infer, text
 
 INTENTS = ("", "replace", "recolour", "remove")
@@ -25,7 +25,6 @@ class TritonPythonModel(Step):
         target, intent = text(request, "target"), text(request, "intent", "")
         if intent not in INTENTS:
             raise EditError("invalid_option", f"the intent '{intent}' is unknown; known: {', '.join(INTENTS[1:])}.")
-        report = read_report(text(request, "parse_report", "{}"), "parse_report")
         found = self.masker.find(image, target, self._segment)
         mask = picture.encode_mask(edit_mask(found.object_mask, intent, found.others))
         outline = picture.encode_mask(found.object_mask)
@@ -33,7 +32,7 @@ class TritonPythonModel(Step):
             "mask_image": bytes_tensor(mask),
             "object_mask": bytes_tensor(outline),
             "mask_score": np.array([[found.score]], np.float32),
-            "mask_report": bytes_tensor(extended(report, "mask", self.version, started, candidates=found.candidates)),
+            "mask_report": bytes_tensor(extended({}, "mask", self.version, started, candidates=found.candidates)),
         }
 
     def _segment(self, pixel_values: np.ndarray, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
