@@ -59,13 +59,12 @@ def parse(prompt: str) -> Call[ParseResult]:
     return Call("parse", _present([_text("prompt", prompt)]), _parse_result)
 
 
-def mask(image: Picture, target: str, *, intent: str | None, replacement: str | None) -> Call[MaskResult]:
+def mask(image: Picture, target: str, *, intent: str | None) -> Call[MaskResult]:
     """The call of the second step alone."""
     inputs = [
         _blob("image", encoded(image)),
         _text("target", target),
         _text("intent", intent),
-        _text("replacement", replacement),
     ]
     return Call("mask", _present(inputs), _mask_result)
 

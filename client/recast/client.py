@@ -79,11 +79,10 @@ class Client:
         target: str,
         *,
         intent: str | None = None,
-        replacement: str | None = None,
         timeout: float | None = None,
     ) -> MaskResult:
-        """Where the object named by `target` is; `intent` and `replacement` shape the mask as in an edit."""
-        build = partial(calls.mask, image, target, intent=intent, replacement=replacement)
+        """Where the object named by `target` is; `intent` shapes the mask as in an edit."""
+        build = partial(calls.mask, image, target, intent=intent)
         return finish(self._server.ask(build, timeout))
 
     def status(self, *, timeout: float | None = None) -> Status:
@@ -144,11 +143,10 @@ class AsyncClient:
         target: str,
         *,
         intent: str | None = None,
-        replacement: str | None = None,
         timeout: float | None = None,
     ) -> MaskResult:
         """See `Client.mask`."""
-        build = partial(calls.mask, image, target, intent=intent, replacement=replacement)
+        build = partial(calls.mask, image, target, intent=intent)
         return await self._server.ask(build, timeout)
 
     async def status(self, *, timeout: float | None = None) -> Status:
