@@ -18,16 +18,20 @@ import urllib.request
 from pathlib import Path
 from typing import TextIO
 
+from serving.canary import probe
 from serving.preflight import LaunchError, check_machine, check_repository, choose_ports
 from serving.runtime import Triton, assemble, environment
 
 EXIT_TIMEOUT = 15  # seconds that requests in flight get to finish after a stop is asked for
 CACHE_BYTES = 64 << 20
+FRONT_DOOR = "replace"
 _PR_SET_PDEATHSIG = 1
 
 
 class Server:
     """A tritonserver process: a context manager that starts it, ready to infer, and stops it.
+
+    One that serves Recast's `replace` has made a first edit before it counts as started.
 
     A port of 0 stands for a free one. `config` names the configurations to take in place of config.pbtxt, for the
     models that have one of that name in configs/. `echo` receives the server's log as it comes; the whole of it is in
@@ -44,7 +48,7 @@ class Server:
         metrics_port: int = 0,
         host: str = "127.0.0.1",
         config: str | None = None,
-        ready_model: str = "replace",
+        ready_model: str = FRONT_DOOR,
         ready_timeout: float = 600.0,
         log_path: Path | None = None,
         echo: TextIO | None = None,
@@ -93,6 +97,8 @@ class Server:
         try:
             self._spawn(self._folder)
             self._wait_ready()
+            if self.ready_model == FRONT_DOOR:
+                probe(self.grpc_url, self.ready_timeout)
         except BaseException:
             self.stop()
             raise

@@ -1,0 +1,57 @@
+"""A real inference on every step of a running server: a warm-up, and proof that it works, not only answers.
+
+The picture and its mask are made up, so it does not matter what the weights know.
+"""
+
+from __future__ import annotations
+
+import secrets
+from io import BytesIO
+
+import numpy as np
+import tritonclient.grpc as triton
+from PIL import Image
+from tritonclient.utils import InferenceServerException
+
+from serving.errors import EditError
+from serving.preflight import LaunchError
+
+SIDE = 256
+SENTENCE = "Replace the car with a bicycle"
+EXPECTED = ("not_an_edit", "object_not_found")
+"""Errors of steps that work: the weights need not find anything in the made-up picture."""
+
+
+def probe(grpc_url: str, timeout: float) -> None:
+    """Call parse, mask and inpaint once each; LaunchError says which of them fails. `timeout` in seconds a call."""
+    ramp = np.linspace(0, 255, SIDE, dtype=np.uint8)
+    picture = _png(np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], axis=-1))
+    hole = np.zeros((SIDE, SIDE), np.uint8)
+    hole[SIDE // 3 : -SIDE // 3, SIDE // 3 : -SIDE // 3] = 255
+    nonce = secrets.token_hex(4)  # no answer from the response cache
+    calls = {
+        "parse": {"prompt": f"{SENTENCE} {nonce}"},
+        "mask": {"image": picture, "target": f"car {nonce}"},
+        "inpaint": {"image": picture, "mask_image": _png(hole), "caption": "a bicycle", "num_inference_steps": 2},
+    }
+    with triton.InferenceServerClient(grpc_url) as client:
+        for model, values in calls.items():
+            try:
+                client.infer(model, [_tensor(name, value) for name, value in values.items()], client_timeout=timeout)
+            except InferenceServerException as error:
+                typed = EditError.parse(error.message() or "")
+                if typed is None or typed.name not in EXPECTED:
+                    raise LaunchError(f"the step '{model}' fails on a plain request: {error.message()}") from None
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    out = BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def _tensor(name: str, value: bytes | str | int) -> triton.InferInput:
+    number = isinstance(value, int)
+    tensor = triton.InferInput(name, [1, 1], "INT32" if number else "BYTES")
+    content = value.encode() if isinstance(value, str) else value
+    return tensor.set_data_from_numpy(np.array([[content]], np.int32 if number else np.object_))
