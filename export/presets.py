@@ -54,12 +54,20 @@ def _inpaint(hub: Hub, settings: Mapping[str, Any], **sizes: Any) -> Preset:
 PRESETS = {
     "demo": Preset(
         {step: DEMO_WEIGHTS / step for step in ("parse", "mask", "inpaint")},
-        {"parse": PARSE, "mask": MASK, "inpaint": INPAINT},
+        {"parse": PARSE, "mask": MASK, "inpaint": {**INPAINT, "num_inference_steps": 12}},
         download=0.0,
         export=1.5,
         serve=2.0,
         needs="any machine",
         rolling=True,
+    ),
+    "demo-lcm": Preset(
+        {"inpaint": DEMO_WEIGHTS / "inpaint_lcm"},
+        {"inpaint": {**INPAINT, "num_inference_steps": 4, "guidance_scale": 1.0}},
+        download=0.0,
+        export=1.5,
+        serve=2.0,
+        needs="any machine; a tenth of the demo's steps, see benchmarks/",
     ),
     "qwq-32b-preview": _parse(
         Hub("Qwen/QwQ-32B-Preview", "main", "Apache-2.0"),

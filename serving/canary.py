@@ -29,7 +29,7 @@ def probe(grpc_url: str, timeout: float) -> None:
     hole = np.zeros((SIDE, SIDE), np.uint8)
     hole[SIDE // 3 : -SIDE // 3, SIDE // 3 : -SIDE // 3] = 255
     nonce = secrets.token_hex(4)  # no answer from the response cache
-    calls = {
+    calls: dict[str, dict[str, bytes | str | int]] = {
         "parse": {"prompt": f"{SENTENCE} {nonce}"},
         "mask": {"image": picture, "target": f"car {nonce}"},
         "inpaint": {"image": picture, "mask_image": _png(hole), "caption": "a bicycle", "num_inference_steps": 2},

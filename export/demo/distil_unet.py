@@ -20,8 +20,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from export.demo.train_unet import BATCH, CONTEXT, OUTSIDE, POOLS, encoded, scheduler
 from export.demo.training import Run, arguments
-from export.presets import DEMO_WEIGHTS, INPAINT
+from export.presets import DEMO_WEIGHTS, PRESETS
 
+GUIDANCE: float = PRESETS["demo"].settings["inpaint"]["guidance_scale"]
 TEACHER = DEMO_WEIGHTS / "inpaint"
 SOLVER_STEPS = 50
 """The teacher's DDIM steps; diffusers calls them original_inference_steps."""
@@ -96,7 +97,7 @@ class Distillation:
                 torch.cat([start] * 2),
                 torch.cat([texts, self.texts[-1:].expand_as(texts)]),
             ).chunk(2)
-            v = without + INPAINT["guidance_scale"] * (with_text - without)
+            v = without + GUIDANCE * (with_text - without)
             signal_end, sigma_end = self.mixture(start - stride)
             earlier = signal_end * (signal * sample - sigma * v) + sigma_end * (sigma * sample + signal * v)
             wanted = self.consistent(target, earlier, condition, start - stride, texts)

@@ -52,7 +52,7 @@ def test_without_the_cache_the_same_bytes_and_after_a_swap_the_new_release(clien
     for config in repository.glob("*/config.pbtxt"):
         config.write_text(re.sub(r"response_cache \{[^}]*\}", "", config.read_text()))
     picture, name = scenes[1]
-    ask = dict(image=picture, prompt=f"Replace the {name} with a boat", seed=5, num_inference_steps=STEPS)
+    ask = {"image": picture, "prompt": f"Replace the {name} with a boat", "seed": 5, "num_inference_steps": STEPS}
     cached = [client.replace(**ask) for _ in range(2)]
     with Server(repository) as server, Client(server.grpc_url, timeout=120) as plain:
         assert plain.replace(**ask).pngs == cached[0].pngs == cached[1].pngs

@@ -66,7 +66,7 @@ def test_release_holds_what_each_step_reads(exported):
         "context_length": 16,
         "tokenizers": [{"file": "tokenizer.json", "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}],
         "sampler": "ddim",
-        "num_inference_steps": 20,
+        "num_inference_steps": 12,
         "guidance_scale": 4.0,
     }
     mask = read(exported.repository, "mask")
@@ -305,3 +305,15 @@ def test_lowered_network_takes_and_gives_float32(tmp_path):
 def test_network_that_overflows_in_fp16_stays_in_fp32():
     network = dataclasses.replace(linear(), overflows=True)
     assert network.lowered("fp16").precision == "fp32"
+
+
+def test_the_distilled_demo_is_a_whole_checkpoint_with_the_demos_other_parts(tmp_path):
+    preset, demo = presets.PRESETS["demo-lcm"], presets.PRESETS["demo"]
+    checkpoint = preset.checkpoints["inpaint"]
+    settings = inpaint.write_assets(checkpoint, tmp_path, preset.settings["inpaint"])
+    assert (settings["sampler"], settings["num_inference_steps"], settings["guidance_scale"]) == ("lcm", 4, 1.0)
+    theirs = demo.checkpoints["inpaint"]
+    for part in ("vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"):
+        assert (checkpoint / part).read_bytes() == (theirs / part).read_bytes()
+    unet = "unet/diffusion_pytorch_model.safetensors"
+    assert (checkpoint / unet).read_bytes() != (theirs / unet).read_bytes()

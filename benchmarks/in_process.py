@@ -1,0 +1,102 @@
+"""The whole chain in one process over a repository's files: the same sessions, no server, no gRPC, no copies."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format, text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from serving import picture
+from serving.growing import edit_mask
+from serving.inpainting import Assets
+from serving.instruction import Edit, caption, read_answer
+from serving.language import LanguageModel
+from serving.masking import Masker
+from serving.network import Network
+from serving.options import Options
+from serving.repainting import Job, Outcome, finish, repaint
+
+
+def triton_config(path: Path) -> dict[str, Any]:
+    """A config.pbtxt as Triton hands it to a backend."""
+    config = text_format.Parse(path.read_text(), ModelConfig())
+    return json_format.MessageToDict(
+        config, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+class InProcess:
+    """Release 1 of `repository`. `seconds` adds up the time in each network by its name."""
+
+    def __init__(self, repository: Path):
+        self.paint_with(repository)
+        self.masker = Masker(repository / "mask" / "1")
+        settings = json.loads((repository / "parse" / "1" / "parse.json").read_text())
+        self.language = LanguageModel(
+            repository / "parse" / "1" / "checkpoint", quantisation=settings["quantisation"], device="cpu"
+        )
+
+    def paint_with(self, repository: Path) -> None:
+        """Take the networks, and what inpaint has beside them, from another repository."""
+        self.repository = repository
+        self.assets = Assets.read(repository / "inpaint" / "1")
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._networks: dict[str, Network] = {}
+
+    def edit(self, image: bytes, prompt: str, seed: int, num_inference_steps: int | None = None) -> bytes:
+        """The edited picture as a PNG file."""
+        ((answer, _),) = self.language.answer([prompt])
+        wish = read_answer(answer)
+        mask, outline = self.mask(image, wish)
+        outcome = self.inpaint(image, mask, outline, caption(wish), seed, num_inference_steps)
+        picture.encode_mask(outcome.blend)
+        return picture.encode(outcome.pictures[0])
+
+    def mask(self, image: bytes, wish: Edit) -> tuple[bytes, bytes]:
+        """The edit's mask and the object's outline, as PNG files."""
+        found = self.masker.find(picture.decode(image), wish.target, self._segment)
+        mask = edit_mask(found.object_mask, wish.intent, found.others)
+        return picture.encode_mask(mask), picture.encode_mask(found.object_mask)
+
+    def inpaint(
+        self,
+        image: bytes,
+        mask: bytes,
+        outline: bytes,
+        words: str,
+        seed: int,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> Outcome:
+        """The repainted picture; what is None is the release's own."""
+        settings = self.assets.settings
+        options = Options(
+            seed, num_inference_steps or settings["num_inference_steps"], guidance_scale or settings["guidance_scale"]
+        )
+        decoded = picture.decode(image)
+        masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
+        return finish(repaint(self.assets, self.infer, Job(decoded, masks[0], words, options, masks[1])))
+
+    def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
+        if name not in self._networks:
+            config = triton_config(self.repository / name / "config.pbtxt")
+            self._networks[name] = Network(self.repository / name / "1" / "model.onnx", config)
+        if name == "unet":  # as Triton's `reshape` does
+            inputs = {**inputs, "timestep": inputs["timestep"][:, 0]}
+        started = time.perf_counter()
+        (answer,) = self._networks[name].run_all([inputs], [outputs])
+        self.seconds[name] += time.perf_counter() - started
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _segment(self, pixel_values: np.ndarray, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
+        return self.infer("segmenter", inputs, ["logits"])["logits"]

@@ -1,0 +1,105 @@
+"""Fewer steps at the same quality? Samplers and step counts on held-out scenes: `python -m benchmarks.samplers`.
+
+Each edits the same scenes from the same noise. PSNR inside the mask against DDIM at 50 steps, which all of them
+approach; the judge's verdict on kind and colour; how much the UNet computes. Another release, distilled to few
+steps, leads elsewhere from the same noise: for it only the judge counts. Writes benchmarks/results/samplers.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.diffusion import psnr
+from benchmarks.in_process import InProcess
+from benchmarks.quality import JUDGE, REPOSITORY, RESULTS, cases
+from benchmarks.sheet import Entry, contact_sheet
+from export.demo import world
+from export.demo.judge import Judge
+from serving.instruction import Edit, caption
+
+SHEETS = Path("build/samplers")
+CLASSES = {"ddim": "DDIMScheduler", "dpm++2m": "DPMSolverMultistepScheduler", "unipc": "UniPCMultistepScheduler"}
+REFERENCE = ("ddim", 50)
+RUNS = [REFERENCE, *((name, n) for n in (20, 12, 10, 8, 6) for name in CLASSES)]
+
+
+def contests(seed: int, count: int) -> Iterator[tuple[world.Scene, bytes, Edit]]:
+    """A scene, its PNG file and a replacement that is asked for."""
+    for case in cases(seed, count):
+        rng = random.Random(case.seed)
+        kind = rng.choice([kind for kind in world.KINDS if kind != case.thing.kind])
+        file = io.BytesIO()
+        Image.fromarray(case.scene.image).save(file, "PNG")
+        yield case.scene, file.getvalue(), Edit("replace", case.name, f"{rng.choice(world.COLOURS)} {kind}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.samplers", description=__doc__)
+    parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=world.HELD_OUT)
+    parser.add_argument("--distilled", type=Path, help="a repository whose release 1 of inpaint is distilled")
+    options = parser.parse_args()
+    chain, judge = InProcess(REPOSITORY), Judge(JUDGE)
+    work = [
+        (scene, file, wish, *chain.mask(file, wish)) for scene, file, wish in contests(options.seed, options.scenes)
+    ]
+    reference: list[np.ndarray] = []
+    rows = []
+    SHEETS.mkdir(parents=True, exist_ok=True)
+
+    def run(name: str, steps: int, guidance_scale: float, apart: bool = False) -> None:
+        entries, dbs, kinds, colours = [], [], [], []
+        for n, (scene, file, wish, mask, outline) in enumerate(work):
+            outcome = chain.inpaint(file, mask, outline, caption(wish), n, num_inference_steps=steps,
+                                    guidance_scale=guidance_scale)  # fmt: skip
+            after, part = outcome.pictures[0].pixels, outcome.blend > 127
+            if len(reference) < len(work):
+                reference.append(after)
+            dbs.append(psnr(after[part].astype(float), reference[n][part].astype(float)))
+            verdict = judge(after, world.bounds(outcome.blend))
+            colour, kind = wish.replacement.split()
+            kinds.append(verdict.kind == kind)
+            colours.append(verdict.colour == colour)
+            entries.append(Entry(scene.image, after, f"{name} {steps}: {wish.replacement}"))
+        contact_sheet(entries[:24]).save(SHEETS / f"{name}-{steps}.png")
+        calls = steps * (2 if guidance_scale > 1 else 1)
+        known = not apart and (name, steps) != REFERENCE
+        rows.append({"sampler": name, "steps": steps, "UNet rows": calls, "asked kind": round(float(np.mean(kinds)), 3),
+                     "asked colour": round(float(np.mean(colours)), 3),
+                     "PSNR in the mask, dB": round(float(np.median(dbs)), 1) if known else None})  # fmt: skip
+        print(json.dumps(rows[-1]), flush=True)
+
+    demo = chain.assets
+    for sampler, steps in RUNS:
+        settings = {**demo.settings, "sampler": sampler}
+        chain.assets = dataclasses.replace(
+            demo, settings=settings, scheduler={**demo.scheduler, "_class_name": CLASSES[sampler]}
+        )
+        run(sampler, steps, demo.settings["guidance_scale"])
+    if options.distilled:
+        chain.paint_with(options.distilled)
+        for steps in (4, 8):
+            run("lcm", steps, 1.0, apart=True)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "samplers.json").write_text(json.dumps({"scenes": options.scenes, "rows": rows}, indent=1) + "\n")
+    (RESULTS / "samplers.md").write_text(table(rows))
+
+
+def table(rows: list[dict]) -> str:
+    head = list(rows[0])
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join('' if row[name] is None else str(row[name]) for name in head)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
