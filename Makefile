@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check setup export serve quality load fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long bench profile samplers in-flight fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,23 @@ quality: export  ## score 200 held-out scenes through the served ensemble, with 
 load: export  ## a minute of Locust against a server of its own; HTML, CSV and plots in build/load/
 	@$(BIN)/python -m benchmarks.load
 
+load-long: export  ## ten minutes of random arrivals at 0.8 of what the server can answer; fails if something grows
+	@$(BIN)/python -m benchmarks.load --share 0.8 --seconds 600 --results benchmarks/results
+
+bench: export  ## Recast beside the usual ways to serve the same weights (25 minutes); renews the table in benchmarks/README.md
+	@$(BIN)/python -m benchmarks.compare
+
+profile: export  ## where each millisecond of an edit goes, and how it grows with picture, steps and clients (3 minutes)
+	@$(BIN)/python -m benchmarks.costs
+
+in-flight: export  ## two native ways of batching denoising steps in flight, side by side (3 minutes)
+	@$(BIN)/python -m benchmarks.in_flight
+
+samplers: export  ## samplers and step counts on held-out scenes, against DDIM at 50 steps (4 minutes)
+	@rm -rf build/lcm && mkdir -p build/lcm && cp -r model_repository/. build/lcm && rm -rf build/lcm/*/[0-9]*
+	@$(BIN)/python -m export --preset demo-lcm --repository build/lcm
+	@$(BIN)/python -m benchmarks.samplers --distilled build/lcm
+
 fullsize: export  ## the real checkpoints at full size with random weights: export, memory, speed (20 minutes, 40 GB of disk)
 	@$(BIN)/python -m benchmarks.fullsize
 
@@ -52,6 +69,7 @@ demo-weights: $(READY)  ## train the demo networks again from nothing (hours on 
 	@$(BIN)/python -m export.demo.train_vae --out export/demo/weights/inpaint
 	@$(BIN)/python -m export.demo.train_unet --out export/demo/weights/inpaint
 	@$(BIN)/python -m export.demo.train_unet --out export/demo/weights/inpaint --side 192 --continue --minutes 40
+	@$(BIN)/python -m export.demo.distil_unet --out export/demo/weights/inpaint_lcm
 	@$(BIN)/python -m export.demo.train_mask --out export/demo/weights/mask
 	@$(BIN)/python -m export.demo.train_parse --out export/demo/weights/parse
 	@$(BIN)/python -m export.demo.judge --out export/demo/weights/judge

@@ -245,11 +245,11 @@ def rounded(value: Any) -> Any:
 def text(report: dict[str, Any]) -> str:
     """The report as Markdown."""
     part, fixed = report["breakdown"], report["fixed"]
-    low, high = part["spread"]
+    (low, high), cores = part["spread"], report["machine"]["cores"]
     lines = [
-        f"One client, {STEPS} steps with guidance, {report['machine']['cores']} cores, {part['edits']} edits of pictures",
-        f"never seen before: **{part['served ms']:.0f} ms** served, {part['in process ms']:.0f} ms in one process over",
-        f"the same files, so serving costs **{part['overhead']:.1%}** (quartiles {low:.1%} to {high:.1%}).",
+        f"One client, {STEPS} steps with guidance, {cores} cores, {part['edits']} edits of pictures never seen before:",
+        f"**{part['served ms']:.0f} ms** served, {part['in process ms']:.0f} ms in one process over the same files,",
+        f"so serving costs **{part['overhead']:.1%}** (quartiles {low:.1%} to {high:.1%}).",
         "",
         "| ms an edit | in all | of it queue | copies | the same in process |",
         "|---|---|---|---|---|",

@@ -1,28 +1,34 @@
 """Starts a server, loads it with Locust and shows what it held: `python -m benchmarks.load --users 8 --seconds 60`.
 
-Further options are Locust's and those of benchmarks/locustfile.py, as in `-- --arrivals 2 --steps 20`. Locust's CSV
-files and its HTML report go to build/load/, with plots of latency and throughput over time and of the batches that
-the UNet ran in.
+With --share 0.8 a closed loop of 16 users first measures how many edits a second the server can answer; then edits
+arrive at random at that share of it, and the run fails if latency, memory or /dev/shm grew. Further options are
+Locust's and those of benchmarks/locustfile.py, as in `-- --arrivals 2 --steps 20 --shape ramp`.
+
+Locust's CSV files and its HTML report go to build/load/, with the server's memory over time (memory.csv) and plots of
+latency and throughput, of the batches that the UNet ran in and of memory. The summary is load.md and load.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
-import matplotlib
-from matplotlib import pyplot
-
+from benchmarks import load_plots
+from benchmarks.growth import Watch
+from benchmarks.load_results import JUDGED, Result, failures, history, latencies, page, throughput, trends, verdict
+from benchmarks.machine import machine
 from serving.launcher import Server
 
 OUT = Path("build/load")
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+CAPACITY_USERS, CAPACITY_SECONDS, CAPACITY_WARM_UP = 16, 60, 10
 
 
 def main() -> int:
@@ -31,53 +37,72 @@ def main() -> int:
     )
     parser.add_argument("--users", type=int, default=4)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--share", type=float, help="of the server's capacity, measured first, as an open loop")
+    parser.add_argument("--results", type=Path, default=OUT, help="folder of the summary (default: %(default)s)")
     parser.add_argument("more", nargs="*", help="for Locust, after --")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     with Server(Path("model_repository")) as server:
-        status = run_locust(server.grpc_url, options.users, options.seconds, options.more)
-        batches = batch_sizes(server.http_url)
-    plot(batches)
-    print(f"\nUNet's batches, rows: calls   {batches}\nreport, CSV and plots: {OUT}")
-    return status
+        capacity = measured_capacity(server.grpc_url, options.more) if options.share else None
+        more = [*options.more, "--arrivals", f"{options.share * capacity:.3f}"] if capacity else options.more
+        before = batch_sizes(server.http_url)
+        with Watch(server.pid) as watch:
+            status = run_locust(server.grpc_url, options.users, options.seconds, more)
+        batches = batch_sizes(server.http_url) - before
+    watch.write(OUT / "memory.csv")
+    moments = history(OUT, "load")
+    load_plots.draw(OUT, moments, watch, batches)
+    result = Result(
+        machine=machine(),
+        load=said(options, capacity, more),
+        capacity=capacity,
+        latency=latencies(OUT, "load"),
+        failures=failures(OUT, "load"),
+        growth=trends(moments, watch) if options.seconds >= JUDGED else [],
+        batches=dict(batches),
+    )
+    write(result, options.results)
+    print(f"\n{page(result)}\n\nUNet's batches, rows: calls   {result.batches}\nreport, CSV and plots: {OUT}")
+    print(verdict(result))
+    return status or int(options.share is not None and result.grew)
 
 
-def run_locust(url: str, users: int, seconds: int, more: list[str]) -> int:
-    """Locust's exit status; it prints its table as it goes."""
+def measured_capacity(url: str, more: list[str]) -> float:
+    """Edits a second that many users in a closed loop get answered."""
+    closed = [*more, "--arrivals", "0", "--shape", "none"]
+    run_locust(url, CAPACITY_USERS, CAPACITY_SECONDS, closed, name="capacity")
+    return throughput(history(OUT, "capacity"), CAPACITY_WARM_UP)
+
+
+def run_locust(url: str, users: int, seconds: int, more: list[str], *, name: str = "load") -> int:
+    """Locust's exit status; it prints its table as it goes, and its files in `OUT` begin with `name`."""
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", url, "--headless",
-               "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds}s", "--only-summary",
-               "--csv", str(OUT / "load"), "--csv-full-history", "--html", str(OUT / "load.html"), *more]  # fmt: skip
+               "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds}s", "--stop-timeout", "10",
+               "--only-summary", "--csv", str(OUT / name), "--csv-full-history", "--html", str(OUT / f"{name}.html"),
+               *more]  # fmt: skip
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}).returncode
 
 
-def batch_sizes(url: str) -> dict[int, int]:
+def batch_sizes(url: str) -> Counter[int]:
     """How often the UNet ran with how many rows, from Triton's statistics."""
     with urllib.request.urlopen(f"http://{url}/v2/models/unet/stats") as answer:
-        (model, *_) = json.load(answer)["model_stats"]
-    return {int(row["batch_size"]): int(row["compute_infer"]["count"]) for row in model["batch_stats"]}
+        versions = json.load(answer)["model_stats"]
+    sizes: Counter[int] = Counter()
+    for row in (row for version in versions for row in version["batch_stats"]):
+        sizes[int(row["batch_size"])] += int(row["compute_infer"]["count"])
+    return sizes
 
 
-def plot(batches: dict[int, int]) -> None:
-    """Latency and throughput over time, and the batches, as PNG files in `OUT`."""
-    matplotlib.use("Agg")
-    with (OUT / "load_stats_history.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["Name"] == "replace" and row["50%"] not in ("", "N/A")]
-    if rows:
-        seconds = [int(row["Timestamp"]) - int(rows[0]["Timestamp"]) for row in rows]
-        figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(8, 6))
-        for percentile in ("50%", "95%", "99%"):
-            above.plot(seconds, [float(row[percentile]) / 1e3 for row in rows], label=percentile)
-        above.set_ylabel("seconds an edit")
-        above.legend()
-        below.plot(seconds, [float(row["Requests/s"]) for row in rows])
-        below.set_ylabel("edits a second")
-        below.set_xlabel("seconds")
-        figure.savefig(OUT / "over-time.png")
-    figure, axes = pyplot.subplots(figsize=(8, 4))
-    axes.bar(list(batches), list(batches.values()))
-    axes.set_xlabel("rows in one call of the UNet")
-    axes.set_ylabel("calls")
-    figure.savefig(OUT / "batches.png")
+def said(options: argparse.Namespace, capacity: float | None, more: list[str]) -> str:
+    """What was asked of the server."""
+    asked = f"Locust with {options.users} users for {options.seconds} s {' '.join(more)}".strip()
+    return asked + (f": {options.share} of the {capacity:.2f} edits a second of a closed loop" if capacity else "")
+
+
+def write(result: Result, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "load.md").write_text(page(result) + "\n")
+    (folder / "load.json").write_text(json.dumps({**asdict(result), "verdict": verdict(result)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,21 +4,27 @@
     locust -f benchmarks/locustfile.py --host localhost:8001 --headless --users 8 --run-time 60s
 
 A closed loop: each user sends an edit when the last one is answered. With --arrivals RATE an open one: edits
-arrive at random, RATE a second (a Poisson process), whatever the server does; a closed loop hides how long
-callers would queue. One process or many (--master, --worker). The rows "parse", "mask" and "inpaint" are the times
-of the steps as the server reports them. `python -m benchmarks.load` does it all with a server of its own.
+arrive at random, RATE a second from all --users together (a Poisson process), whatever the server does; a closed
+loop hides how long callers would queue. With --shape ramp or spike the users come and go during --run-time, and in
+an open loop the rate with them. One process or many (--processes, or --master and --worker, which takes its options
+from the master). --stop-timeout 10 lets the last edits be answered. The rows "parse", "mask" and "inpaint" are the
+times of the steps as the server reports them. `python -m benchmarks.load` does it all with a server of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gevent
 import grpc.experimental.gevent
-from locust import User, constant, events, task
+from gevent.pool import Group
+from locust import LoadTestShape, User, events, task
+from locust.runners import WorkerRunner
 from PIL import Image
 from recast import Client
 from recast.errors import RecastError
@@ -31,6 +37,12 @@ PICTURES = 24
 SIZES = (320, 512, 768)
 REPEATED = 0.3
 """Share of edits that repeat an earlier one word for word, as customers do who press the button again."""
+STAIRS = 5
+SHAPES: dict[str, Callable[[float], float]] = {
+    "ramp": lambda passed: (int(passed * STAIRS) + 1) / STAIRS,
+    "spike": lambda passed: 1.0 if 0.4 <= passed < 0.6 else 0.2,
+}
+"""Share of the users that is there when 0 ≤ `passed` < 1 of the run has passed."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +62,68 @@ class Failure(Exception):
 @events.init_command_line_parser.add_listener
 def options(parser) -> None:
     parser.add_argument("--arrivals", type=float, default=0.0, help="edits a second of an open loop (default: closed)")
+    parser.add_argument(
+        "--shape",
+        choices=["none", *SHAPES],
+        default="none",
+        help="users over --run-time: up in stairs, or a spike",
+        include_in_web_ui=False,
+    )
     parser.add_argument("--steps", default="8,20", help="denoising steps to mix (default: %(default)s)")
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds an edit may take (default: %(default)s)")
+
+
+@events.init.add_listener
+def shape(environment, **_) -> None:
+    if environment.parsed_options.shape != "none":
+        environment.shape_class = Shape(environment.parsed_options)
+        environment.shape_class.runner = environment.runner
+
+
+@events.test_start.add_listener
+def share_arrivals(environment, **_) -> None:
+    """The rate of one user. A worker gets it from the master: it knows its own users only."""
+    options = environment.parsed_options
+    if not isinstance(environment.runner, WorkerRunner):
+        options.arrivals_a_user = options.arrivals / max(1, options.num_users or 1)
+
+
+class Shape(LoadTestShape):
+    """The users that --shape asks for. Abstract, so that Locust does not take it without being asked."""
+
+    abstract = True
+    use_common_options = True
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__()
+        self.options = options
+
+    def tick(self) -> tuple[int, float] | None:
+        users = self.options.num_users or 1
+        passed = self.get_run_time() / (self.options.run_time or 300)
+        return (max(1, round(users * SHAPES[self.options.shape](passed))), users) if passed < 1 else None
 
 
 class Editor(User):
     """Edits held-out scenes of several sizes, each with a thing that is alone of its kind."""
 
-    wait_time = constant(0)
-
     def on_start(self) -> None:
         self.rng = random.Random()
         self.known: list[Request] = []
+        self.asked = Group()
         self.recast = Client(self.host or "localhost:8001", retries=0, timeout=self.options.deadline)
+        gevent.sleep(self.wait_time())
 
     def on_stop(self) -> None:
-        self.recast.close()
+        self.asked.join(timeout=self.environment.stop_timeout)
+        self.asked.kill()
+        # Freed, not closed: tritonclient closes again when it is freed, gRPC counts a channel less each time, and with
+        # a wrong count its gevent loop ends under other users' calls, or hangs as the process ends.
+        del self.recast
+
+    def wait_time(self) -> float:
+        rate = self.options.arrivals_a_user
+        return self.rng.expovariate(rate) if rate else 0.0
 
     @property
     def options(self):
@@ -73,12 +131,10 @@ class Editor(User):
 
     @task
     def edit(self) -> None:
-        if not self.options.arrivals:
+        if self.options.arrivals_a_user:
+            self.asked.spawn(self.ask, self.request())
+        else:
             self.ask(self.request())
-            return
-        users = max(1, self.environment.runner.target_user_count)
-        gevent.sleep(self.rng.expovariate(self.options.arrivals / users))
-        gevent.spawn(self.ask, self.request())
 
     def request(self) -> Request:
         if self.known and self.rng.random() < REPEATED:

@@ -1,0 +1,34 @@
+"""Recast's `replace` as NVIDIA's tutorials would have it: one Python model that holds the whole pipeline."""
+
+import locale
+import os
+from pathlib import Path
+
+# Recast's launcher keeps OpenMP's threads from waiting busily, which costs torch half its speed on small networks.
+os.environ.pop("OMP_WAIT_POLICY", None)
+# torch.compile reads its sources in the locale's encoding, which in a stub is ASCII.
+locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+
+from benchmarks.rivals.pipeline import Pipeline  # noqa: E402
+from benchmarks.rivals.request import Request  # noqa: E402
+from serving.errors import EditError  # noqa: E402
+from serving.triton import Step, blob, bytes_tensor, guarded, scalar, text  # noqa: E402
+
+DEFAULTS = {"seed": 0, "num_inference_steps": 20, "guidance_scale": 4.0}
+
+
+class TritonPythonModel(Step):
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        self.pipeline = Pipeline(Path(parameters["checkpoints"]), parameters["precision"])
+        self.pipeline.warm_up([int(count) for count in parameters["warm_up"].split(",")])
+
+    def respond_all(self, requests) -> list[dict | EditError]:
+        asked = [guarded(_request, request) for request in requests]
+        answers = iter(self.pipeline.edit_all([each for each in asked if isinstance(each, Request)]))
+        told = [next(answers) if isinstance(each, Request) else each for each in asked]
+        return [each if isinstance(each, EditError) else {"edited_image": bytes_tensor(each)} for each in told]
+
+
+def _request(request) -> Request:
+    options = {name: scalar(request, name, default) for name, default in DEFAULTS.items()}
+    return Request(blob(request, "image"), text(request, "prompt"), **options)

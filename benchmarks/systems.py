@@ -1,0 +1,71 @@
+"""Recast and its rivals, started and warm, each behind the same call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from benchmarks.edits import Edits
+from benchmarks.loops import System, closed_loop
+from benchmarks.rivals.notebook import Notebook
+from benchmarks.rivals.request import Request
+from benchmarks.rivals.servers import WARM_UP, rival_server
+from serving.errors import EditError
+from serving.launcher import Server
+
+REPOSITORY = Path("model_repository")
+RIVALS = Path("build/rivals")
+WARM_STEPS = 4
+
+
+def ask(client: triton.InferenceServerClient, model: str, request: Request) -> bytes:
+    """The edited picture by `replace` or a rival's model of the same contract; EditError for a refusal."""
+    values = {
+        "image": np.array([[request.image]], object),
+        "prompt": np.array([[request.prompt.encode()]], object),
+        "seed": np.array([[request.seed]], np.int64),
+        "num_inference_steps": np.array([[request.num_inference_steps]], np.int32),
+        "guidance_scale": np.array([[request.guidance_scale]], np.float32),
+    }
+    inputs = []
+    for name, array in values.items():
+        inputs.append(triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
+        inputs[-1].set_data_from_numpy(array)
+    try:
+        answer = client.infer(model, inputs, outputs=[triton.InferRequestedOutput("edited_image")])
+    except InferenceServerException as error:
+        typed = EditError.parse(error.message())
+        if typed is None or typed.name == "internal":
+            raise
+        raise typed from None
+    return answer.as_numpy("edited_image")[0, 0]
+
+
+@contextmanager
+def served(name: str, server: Server) -> Iterator[System]:
+    """The system that `server` serves, which is started and stopped."""
+    with server, triton.InferenceServerClient(server.grpc_url) as client:
+        yield System(name, lambda request: ask(client, server.ready_model, request), server=server)
+
+
+@contextmanager
+def running(precision: str) -> Iterator[list[System]]:
+    """Recast, then the rivals at `precision`. They take turns: whoever is not asked waits and computes nothing."""
+    with ExitStack() as stack:
+        systems = [stack.enter_context(served("recast", Server(REPOSITORY)))]
+        notebook = stack.enter_context(Notebook(precision))
+        systems.append(System("notebook", notebook.edit, most_clients=1))
+        for kind in WARM_UP:
+            systems.append(stack.enter_context(served(kind, rival_server(kind, RIVALS / kind, precision))))
+        yield systems
+
+
+def warm_up(systems: Sequence[System], edits: Edits, clients: int) -> None:
+    """Some edits by as many clients as will be measured with."""
+    for system in systems:
+        closed_loop(system, edits, clients, seconds=2)
