@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check setup export serve quality load load-long bench profile samplers in-flight fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long bench profile samplers in-flight equality fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ profile: export  ## where each millisecond of an edit goes, and how it grows wit
 
 in-flight: export  ## two native ways of batching denoising steps in flight, side by side (3 minutes)
 	@$(BIN)/python -m benchmarks.in_flight
+
+equality: export  ## a thousand mixed edits under full load, each compared with the same edit alone (3 minutes)
+	@$(BIN)/python -m benchmarks.equality
 
 samplers: export  ## samplers and step counts on held-out scenes, against DDIM at 50 steps (4 minutes)
 	@rm -rf build/lcm && mkdir -p build/lcm && cp -r model_repository/. build/lcm && rm -rf build/lcm/*/[0-9]*

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import StableDiffusionInpaintPipeline
+from diffusers.utils import logging as diffusers_logging
 from PIL import Image, ImageFilter, UnidentifiedImageError
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPSegForImageSegmentation, CLIPSegProcessor
+from transformers.utils import logging as transformers_logging
 
 from benchmarks.rivals.request import Request
 from serving.errors import EditError
@@ -72,6 +74,8 @@ class Pipeline:
     def __init__(self, folder: Path, precision: str):
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}: {', '.join(PRECISIONS)}")
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "parse", padding_side="left")
         self.language = AutoModelForCausalLM.from_pretrained(folder / "parse", dtype=torch.float32).eval()

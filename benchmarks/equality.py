@@ -1,0 +1,91 @@
+"""Does it matter who shares the batch? `python -m benchmarks.equality`: a thousand edits under full load.
+
+A hundred edits of mixed sizes, intents, steps, guidance and numbers of variants are each made alone first. Then
+sixteen clients ask for a thousand of them at once, in random order, and every picture must be the same to the byte.
+The server has no response cache, so everything is computed again. Exit status 1 when an edit differs or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from recast import Client
+
+from benchmarks.quality import REPOSITORY, cases
+from export.demo import world
+from serving.launcher import Server
+
+WORK = Path("build/equality")
+SIZES, STEPS, GUIDANCE, VARIANTS = (256, 512, 1024), (1, 4, 8, 20, 50), (1.0, 4.0, 7.5), (1, 1, 1, 3)
+
+
+def mixed(count: int, seed: int = world.HELD_OUT) -> Iterator[dict[str, Any]]:
+    """Arguments of Client.replace."""
+    for case in cases(seed, count):
+        rng = random.Random(case.seed)
+        other = rng.choice([kind for kind in world.KINDS if kind != case.thing.kind])
+        picture = Image.fromarray(case.scene.image)
+        scale = rng.choice(SIZES) / max(picture.size)
+        yield {
+            "image": picture.resize((round(picture.width * scale), round(picture.height * scale))),
+            "prompt": rng.choice([f"Replace the {case.name} with a {other}", f"Remove the {case.name}",
+                                  f"Make the {case.name} {rng.choice(world.COLOURS)}"]),
+            "seed": rng.randrange(2**32),
+            "num_inference_steps": rng.choice(STEPS),
+            "guidance_scale": rng.choice(GUIDANCE),
+            "num_images": rng.choice(VARIANTS),
+        }  # fmt: skip
+
+
+def without_cache() -> Path:
+    shutil.rmtree(WORK, ignore_errors=True)
+    shutil.copytree(REPOSITORY, WORK, ignore=shutil.ignore_patterns("__pycache__"))
+    for config in WORK.glob("*/config.pbtxt"):
+        config.write_text(re.sub(r"response_cache \{[^}]*\}", "", config.read_text()))
+    return WORK
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.equality", description=__doc__)
+    parser.add_argument("--distinct", type=int, default=100)
+    parser.add_argument("--edits", type=int, default=1000)
+    parser.add_argument("--clients", type=int, default=16)
+    options = parser.parse_args()
+    requests = list(mixed(options.distinct))
+    with Server(without_cache()) as server, Client(server.grpc_url, timeout=600) as client:
+
+        def answer(number: int) -> tuple[bytes, ...]:
+            try:
+                return client.replace(**requests[number]).pngs
+            except Exception as error:  # a refusal must be the same refusal
+                return (str(error).encode(),)
+
+        alone = [answer(number) for number in range(len(requests))]
+        order = random.Random(0).choices(range(len(requests)), k=options.edits)
+        started = time.perf_counter()
+        with ThreadPoolExecutor(options.clients) as pool:
+            together = list(pool.map(answer, order))
+        seconds = time.perf_counter() - started
+    different = sorted({n for n, pngs in zip(order, together, strict=True) if pngs != alone[n]})
+    refused = sum(not pngs[0].startswith(b"\x89PNG") for pngs in alone)
+    print(
+        f"{options.edits} edits by {options.clients} clients in {seconds:.0f} s: {len(different)} of the"
+        f" {options.distinct} differ from the same edit alone ({refused} are refusals)"
+    )
+    for n in different:
+        print({name: value for name, value in requests[n].items() if name != "image"})
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
