@@ -27,6 +27,7 @@ from PIL import Image
 from recast import Client
 
 from benchmarks.in_process import InProcess
+from benchmarks.load.growth import memory
 from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
 from serving.launcher import Server
@@ -181,26 +182,6 @@ def with_clients(url: str, source: Iterator[Request], edits: int) -> list[dict]:
         rows.append({"clients": count, "edits a second": len(seconds) / (time.perf_counter() - started),
                      "seconds": statistics.median(seconds)})  # fmt: skip
     return rows
-
-
-def memory(pid: int) -> dict[str, float]:
-    """MB of each process of the server (its proportional share of shared pages), several instances of a model added."""
-    megabytes: dict[str, float] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(folder.name)) != os.getsid(pid):
-                continue
-            argv = (folder / "cmdline").read_bytes().decode().split("\0")
-            rollup = (folder / "smaps_rollup").read_text()
-        except (OSError, ProcessLookupError):
-            continue
-        stub = argv[0].endswith("triton_python_backend_stub")
-        name = Path(argv[1]).parents[1].name if stub else "tritonserver"
-        if stub and name not in (*NETWORKS, "parse", "mask", "inpaint"):  # a Python-based backend's model.py
-            name = next((part.rsplit("_", 2)[0] for part in argv if part.endswith(("_0_0", "_0_1"))), name)
-        share = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
-        megabytes[name] = megabytes.get(name, 0) + int(share.split()[1]) / 1e3
-    return dict(sorted(megabytes.items()))
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -37,6 +36,7 @@ from recast import Client
 from recast.errors import NotAnEdit
 
 from benchmarks.diffusion import by_diffusers, by_recast, canvas_of, psnr
+from benchmarks.machine import machine
 from export import skeleton
 from export.demo import world
 from export.demo.tiny_qwen2 import answer_text
@@ -194,14 +194,6 @@ def pictures(place: Place) -> dict[str, Any]:
     if place.device == "cpu":
         report["loop PSNR"] = round(loop(repository), 1)
     return report
-
-
-def machine() -> str:
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    flags = Path("/proc/cpuinfo").read_text()
-    units = ", ".join(name for name in ("avx512_bf16", "amx_bf16") if name in flags)
-    gigabytes = int(Path("/proc/meminfo").read_text().split()[1]) / 1e6
-    return f"{model[1] if model else 'CPU'} ({units}), {os.cpu_count()} cores, {gigabytes:.0f} GB"
 
 
 def fresh_repository() -> Path:

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from benchmarks import load, load_results
-from benchmarks.growth import SHM, Watch
+from benchmarks.load import __main__ as load
+from benchmarks.load import results
+from benchmarks.load.growth import SHM, Watch
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def locust(server, tmp_path, monkeypatch):
 
     def run(*more: str, users: int = 2, table: str = "stats"):
         status = load.run_locust(server.grpc_url, users, 6, ["--steps", "2", *more])
-        return status, {row["Name"]: row for row in load_results.rows(tmp_path / f"load_{table}.csv")}
+        return status, {row["Name"]: row for row in results.rows(tmp_path / f"load_{table}.csv")}
 
     return run
 
@@ -35,14 +36,14 @@ def test_failures_are_counted_by_name(locust, tmp_path):
     status, rows = locust("--deadline", "0.02", "--arrivals", "2", table="failures")
     assert status != 0
     assert rows["replace"]["Error"] == "Failure('deadline_exceeded')"
-    assert load_results.failures(tmp_path, "load").keys() == {"deadline_exceeded"}
+    assert results.failures(tmp_path, "load").keys() == {"deadline_exceeded"}
 
 
 def test_shape_changes_the_users(locust, tmp_path):
     status, rows = locust("--shape", "spike", users=5)
     assert status == 0
     assert int(rows["replace"]["Failure Count"]) == 0
-    users = [int(row["User Count"]) for row in load_results.rows(tmp_path / "load_stats_history.csv")]
+    users = [int(row["User Count"]) for row in results.rows(tmp_path / "load_stats_history.csv")]
     assert users[-1] == 1
     assert max(users) == 5
 
@@ -60,7 +61,7 @@ def test_capacity_is_what_a_closed_loop_reaches(server, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "CAPACITY_SECONDS", 7)
     monkeypatch.setattr(load, "CAPACITY_WARM_UP", 0)
     capacity = load.measured_capacity(server.grpc_url, ["--steps", "2"])
-    (edits,) = (row for row in load_results.rows(tmp_path / "capacity_stats.csv") if row["Name"] == "replace")
+    (edits,) = (row for row in results.rows(tmp_path / "capacity_stats.csv") if row["Name"] == "replace")
     assert capacity == pytest.approx(float(edits["Requests/s"]), rel=0.5)
 
 

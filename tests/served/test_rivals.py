@@ -9,10 +9,10 @@ import pytest
 import tritonclient.grpc as triton
 from PIL import Image
 
+from benchmarks.compare.systems import ask
 from benchmarks.rivals.pipeline import CHECKPOINTS, Pipeline
 from benchmarks.rivals.request import Request
 from benchmarks.rivals.servers import WARM_UP, rival_server
-from benchmarks.systems import ask
 from export.demo import world
 from serving.errors import EditError
 from tests.served.pictures import encoded

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import compare, loops, tables
-from benchmarks.edits import Edits
-from benchmarks.loops import System, closed_loop, in_turn, open_loop, poisson, rate
+from benchmarks.compare import __main__ as compare
+from benchmarks.compare import loops, tables
+from benchmarks.compare.edits import Edits
+from benchmarks.compare.loops import System, closed_loop, in_turn, open_loop, poisson, rate
+from benchmarks.compare.sections import SECTIONS, Bench, stable
+from benchmarks.compare.tables import Row, Target, compared
 from benchmarks.rivals.request import Request
-from benchmarks.sections import SECTIONS, Bench, stable
-from benchmarks.tables import Row, Target, compared
 from serving.errors import EditError
 
 
@@ -125,6 +126,7 @@ def test_every_section_is_measured_and_reported(monkeypatch):
     assert quicker.met == "yes"
     document = {
         "machine": compare.machine(),
+        "versions": {"torch": "2"},
         "precision": {"chosen": "bf16", "seconds": {"fp32": 0.4, "bf16": 0.3}},
         "sections": bench.results,
         "table": [vars(row) for row in rows],

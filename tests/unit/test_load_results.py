@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from benchmarks import load, load_results
-from benchmarks.growth import SHM, Watch, owner, trend
-from benchmarks.load_results import Moment, Result
+from benchmarks.load import __main__ as load
+from benchmarks.load import results
+from benchmarks.load.growth import SHM, Watch, owner, trend
+from benchmarks.load.results import Moment, Result
 
 
 def moments(latency=lambda second: 1.0, users=lambda second: 4, rate=2, seconds=600):
@@ -26,7 +27,7 @@ def result(growth=(), failures=None):
 
 
 def grown(*run):
-    return [each.name for each in load_results.trends(*run) if each.grew]
+    return [each.name for each in results.trends(*run) if each.grew]
 
 
 def test_steady_run_did_not_grow():
@@ -47,9 +48,9 @@ def test_growth_during_warm_up_is_none():
     ],
 )
 def test_leak_is_named(run, name):
-    found = load_results.trends(*run)
+    found = results.trends(*run)
     assert name in [each.name for each in found if each.grew]
-    assert name.split(",")[0] in load_results.verdict(result(found))
+    assert name.split(",")[0] in results.verdict(result(found))
     assert result(found).grew
 
 
@@ -66,27 +67,27 @@ def test_trend_without_samples_is_an_error():
 def test_throughput_leaves_out_warm_up_and_the_end_when_users_leave():
     run = moments(users=lambda t: 16 if t < 60 else 3, rate=5, seconds=70)
     slow_start = [Moment(**{**vars(each), "answered": max(0, each.answered - 30)}) for each in run]
-    assert load_results.throughput(slow_start, warm_up=10) == pytest.approx(5)
+    assert results.throughput(slow_start, warm_up=10) == pytest.approx(5)
     with pytest.raises(ValueError, match="no edit"):
-        load_results.throughput([Moment(**{**vars(each), "answered": 7}) for each in run], warm_up=10)
+        results.throughput([Moment(**{**vars(each), "answered": 7}) for each in run], warm_up=10)
     with pytest.raises(ValueError, match="no edit"):
-        load_results.throughput([], warm_up=10)
+        results.throughput([], warm_up=10)
 
 
 @pytest.mark.parametrize(
     ("growth", "failures", "said"),
     [
         ([], {}, "growth takes 120 s to tell; no failure"),
-        (load_results.trends(moments(), watch()), {}, "nothing grew; no failure"),
-        (load_results.trends(moments(), watch()), {"overloaded": 3}, "nothing grew; failures: 3 overloaded"),
+        (results.trends(moments(), watch()), {}, "nothing grew; no failure"),
+        (results.trends(moments(), watch()), {"overloaded": 3}, "nothing grew; failures: 3 overloaded"),
     ],
 )
 def test_verdict_in_words(growth, failures, said):
-    assert load_results.verdict(result(growth, failures)) == said
+    assert results.verdict(result(growth, failures)) == said
 
 
 def test_summary_is_written_as_page_and_document(tmp_path):
-    load.write(result(load_results.trends(moments(), watch(memory=lambda t: 1000 + t)), {"overloaded": 3}), tmp_path)
+    load.write(result(results.trends(moments(), watch(memory=lambda t: 1000 + t)), {"overloaded": 3}), tmp_path)
     page, document = (tmp_path / "load.md").read_text(), json.loads((tmp_path / "load.json").read_text())
     assert "| replace | 1200 | 1.00 | 2.00 | 3.00 | 4.00 |" in page
     assert "Grew: memory x 1.3" in page
@@ -104,7 +105,7 @@ def test_history_is_of_edits_once_there_are_percentiles(tmp_path):
     ]
     with (tmp_path / "load_stats_history.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
-    assert load_results.history(tmp_path, "load") == [Moment(6, 2, 3, 1, 0.8, 0.9, 0.99)]
+    assert results.history(tmp_path, "load") == [Moment(6, 2, 3, 1, 0.8, 0.9, 0.99)]
 
 
 @pytest.mark.parametrize(

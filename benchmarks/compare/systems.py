@@ -10,13 +10,14 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from benchmarks.edits import Edits
-from benchmarks.loops import System, closed_loop
+from benchmarks.compare.edits import Edits
+from benchmarks.compare.loops import System, closed_loop
 from benchmarks.rivals.notebook import Notebook
 from benchmarks.rivals.request import Request
 from benchmarks.rivals.servers import WARM_UP, rival_server
 from serving.errors import EditError
 from serving.launcher import Server
+from serving.network import openvino_devices
 
 REPOSITORY = Path("model_repository")
 RIVALS = Path("build/rivals")
@@ -57,7 +58,8 @@ def served(name: str, server: Server) -> Iterator[System]:
 def running(precision: str) -> Iterator[list[System]]:
     """Recast, then the rivals at `precision`. They take turns: whoever is not asked waits and computes nothing."""
     with ExitStack() as stack:
-        systems = [stack.enter_context(served("recast", Server(REPOSITORY)))]
+        config = "openvino" if openvino_devices() else None  # the quickest that the machine has, for Recast too
+        systems = [stack.enter_context(served("recast", Server(REPOSITORY, config=config)))]
         notebook = stack.enter_context(Notebook(precision))
         systems.append(System("notebook", notebook.edit, most_clients=1))
         for kind in WARM_UP:

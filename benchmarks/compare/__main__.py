@@ -10,16 +10,14 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
-import platform
-import re
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts, tables
-from benchmarks.sections import SECTIONS, Bench, Options
+from benchmarks.compare import charts, tables
+from benchmarks.compare.sections import SECTIONS, Bench, Options
+from benchmarks.machine import machine
 
 README = Path("benchmarks/README.md")
 RESULTS = Path("benchmarks/results/compare.json")
@@ -57,8 +55,8 @@ def main() -> None:
 
 def run(options: Options) -> dict[str, Any]:
     """Start the systems, measure every section: the content of compare.json."""
+    from benchmarks.compare.systems import WARM_STEPS, running, warm_up
     from benchmarks.rivals.notebook import best_precision  # torch and diffusers take seconds to import
-    from benchmarks.systems import WARM_STEPS, running, warm_up
 
     bench = Bench([], options)
     trials = bench.fresh([options.steps], TRIALS)
@@ -72,6 +70,7 @@ def run(options: Options) -> dict[str, Any]:
         measure(bench)
     return {
         "machine": machine(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "options": asdict(options),
         "precision": {"chosen": precision, "seconds": {name: round(s, 4) for name, s in trial_seconds.items()}},
         "sections": bench.results,
@@ -101,13 +100,13 @@ def report(document: dict[str, Any]) -> str:
 
 
 def machine_line(document: dict[str, Any]) -> str:
-    facts, precision = document["machine"], document["precision"]
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    precision = document["precision"]
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     trials = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in precision["seconds"].items())
     chosen = f"The rivals run in {precision['chosen']}" + (
         f", the quickest for the notebook: {trials}." if trials else "."
     )
-    return f"{facts['cpu']}, {facts['cores']} cores, {facts['memory GB']} GB; {versions}. {chosen}"
+    return f"{document['machine']}; {versions}. {chosen}"
 
 
 def refusals(sections: dict[str, list[dict[str, Any]]]) -> str:
@@ -119,19 +118,6 @@ def refusals(sections: dict[str, list[dict[str, Any]]]) -> str:
         for system in dict.fromkeys(name for name, _ in runs)
     }
     return ", ".join(f"{system} {share:.1%}" for system, share in shares.items())
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on, and nothing that names the machine."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1e6
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {
-        "cpu": cpu[1] if cpu else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory GB": round(memory),
-        "versions": {"Python": platform.python_version(), **versions},
-    }
 
 
 def busy_share(seconds: float = 3) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.edits import Edits
+from benchmarks.compare.edits import Edits
 from benchmarks.rivals.request import Request
 from serving.errors import EditError
 from serving.launcher import Server

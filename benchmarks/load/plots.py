@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib import pyplot
 
-from benchmarks.growth import SHM, Watch
-from benchmarks.load_results import Moment
+from benchmarks.load.growth import SHM, Watch
+from benchmarks.load.results import Moment
 
 WINDOW = 10
 """Seconds of one point of throughput against latency, which is the window that Locust's figures are of."""

@@ -20,14 +20,14 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import load_plots
-from benchmarks.growth import Watch
-from benchmarks.load_results import JUDGED, Result, failures, history, latencies, page, throughput, trends, verdict
+from benchmarks.load import plots
+from benchmarks.load.growth import Watch
+from benchmarks.load.results import JUDGED, Result, failures, history, latencies, page, throughput, trends, verdict
 from benchmarks.machine import machine
 from serving.launcher import Server
 
 OUT = Path("build/load")
-LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
 CAPACITY_USERS, CAPACITY_SECONDS, CAPACITY_WARM_UP = 16, 60, 10
 
 
@@ -51,7 +51,7 @@ def main() -> int:
         batches = batch_sizes(server.http_url) - before
     watch.write(OUT / "memory.csv")
     moments = history(OUT, "load")
-    load_plots.draw(OUT, moments, watch, batches)
+    plots.draw(OUT, moments, watch, batches)
     result = Result(
         machine=machine(),
         load=said(options, capacity, more),

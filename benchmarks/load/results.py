@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.growth import SHM, Trend, Watch, trend
+from benchmarks.load.growth import SHM, Trend, Watch, trend
 
 LIMITS = {"latency p50, s": 1.5, "latency p95, s": 1.5, "memory, MB": 1.03, f"{SHM}, MB": 1.02}
 """The most that the last third of a run may be of its first; queues vary at random arrivals, growing ones explode."""

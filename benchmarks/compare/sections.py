@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.edits import Edits
-from benchmarks.loops import System, closed_loop, in_turn, open_loop, poisson, rotated
-from benchmarks.tables import Row, Target, compared, said
+from benchmarks.compare.edits import Edits
+from benchmarks.compare.loops import System, closed_loop, in_turn, open_loop, poisson, rotated
+from benchmarks.compare.tables import Row, Target, compared, said
 
 Repeat = dict[str, Any]
 """What one repeat measured, as it goes into compare.json."""
