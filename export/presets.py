@@ -67,7 +67,7 @@ PRESETS = {
         download=0.0,
         export=1.5,
         serve=2.0,
-        needs="any machine; a tenth of the demo's steps, see benchmarks/",
+        needs="any machine; four steps instead of twelve, and no guidance",
     ),
     "qwq-32b-preview": _parse(
         Hub("Qwen/QwQ-32B-Preview", "main", "Apache-2.0"),

@@ -61,7 +61,7 @@ def embed(assets: Assets, infer: Infer, caption: str, options: Options) -> np.nd
     """Text embeddings, float32 [1, tokens, width]; [2, …] with the unconditional row first when guided."""
     texts = [options.negative_prompt, caption] if options.guided else [caption]
     rows = [np.array([assets.tokens(text)], np.int64) for text in texts]
-    # One call a text: each alone is a key of the server's response cache.
+    # One call a text: what was encoded lately need not be again.
     return np.concatenate(
         [infer("text_encoder", {"input_ids": ids}, ["last_hidden_state"])["last_hidden_state"] for ids in rows]
     )

@@ -9,7 +9,11 @@ import numpy as np
 from serving.errors import EditError
 from serving.instruction import caption, check_prompt, read_answer
 from serving.language import LanguageModel
+from serving.recent import Recent
 from serving.triton import Step, bytes_tensor, guarded, text
+
+REMEMBERED = 1000
+"""Sentences. Decoding is greedy: the same one has the same answer."""
 
 
 class TritonPythonModel(Step):
@@ -19,6 +23,7 @@ class TritonPythonModel(Step):
         memory_limit = float(parameters.pop("memory_limit_gb", "inf")) * 1e9
         if parameters:
             raise ValueError(f"unknown parameters {', '.join(parameters)}; known: memory_limit_gb")
+        self.answers: Recent[tuple[str, float]] = Recent(REMEMBERED)
         self.model = LanguageModel(
             folder / "checkpoint",
             quantisation=settings["quantisation"],
@@ -29,10 +34,14 @@ class TritonPythonModel(Step):
     def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
         started = time.perf_counter()
         sentences = [guarded(self._sentence, request) for request in requests]
-        asked = [sentence for sentence in sentences if isinstance(sentence, str)]
-        answers = iter(self.model.answer(asked))
+        asked = dict.fromkeys(sentence for sentence in sentences if isinstance(sentence, str))
+        known = [sentence for sentence in asked if sentence in self.answers]
+        new = [sentence for sentence in asked if sentence not in self.answers]
+        fresh = iter(self.model.answer(new))
+        # Those known first: asking for them keeps them from being forgotten for the new ones.
+        answers = {sentence: self.answers.get(sentence, lambda: next(fresh)) for sentence in [*known, *new]}
         return [
-            guarded(self._outputs, *next(answers), started) if isinstance(sentence, str) else sentence
+            guarded(self._outputs, *answers[sentence], started) if isinstance(sentence, str) else sentence
             for sentence in sentences
         ]
 
