@@ -75,7 +75,7 @@ def statistics_of(server: Server) -> dict[str, dict[str, float]]:
 
 def breakdown(server: Server, client: Client, chain: InProcess, source: Iterator[Request], count: int) -> dict:
     """Median seconds served and in process, and milliseconds an edit by step, with what serving adds in each."""
-    served, alone, wall, inside = [], [], 0.0, 0.0
+    served, alone = [], []
     before = statistics_of(server)
     chain.seconds.clear()
     for _ in range(count):

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from benchmarks.diffusion import psnr
 from benchmarks.in_process import InProcess
@@ -25,6 +23,7 @@ from benchmarks.sheet import Entry, contact_sheet
 from export.demo import world
 from export.demo.judge import Judge
 from serving.instruction import Edit, caption
+from serving.picture import Picture, encode
 
 SHEETS = Path("build/samplers")
 CLASSES = {"ddim": "DDIMScheduler", "dpm++2m": "DPMSolverMultistepScheduler", "unipc": "UniPCMultistepScheduler"}
@@ -37,9 +36,11 @@ def contests(seed: int, count: int) -> Iterator[tuple[world.Scene, bytes, Edit]]
     for case in cases(seed, count):
         rng = random.Random(case.seed)
         kind = rng.choice([kind for kind in world.KINDS if kind != case.thing.kind])
-        file = io.BytesIO()
-        Image.fromarray(case.scene.image).save(file, "PNG")
-        yield case.scene, file.getvalue(), Edit("replace", case.name, f"{rng.choice(world.COLOURS)} {kind}")
+        yield (
+            case.scene,
+            encode(Picture("RGB", case.scene.image)),
+            Edit("replace", case.name, f"{rng.choice(world.COLOURS)} {kind}"),
+        )
 
 
 def main() -> None:

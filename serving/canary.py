@@ -6,14 +6,13 @@ The picture and its mask are made up, so it does not matter what the weights kno
 from __future__ import annotations
 
 import secrets
-from io import BytesIO
 
 import numpy as np
 import tritonclient.grpc as triton
-from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from serving.errors import EditError
+from serving.picture import Picture, encode, encode_mask
 from serving.preflight import LaunchError
 
 SIDE = 256
@@ -25,14 +24,20 @@ EXPECTED = ("not_an_edit", "object_not_found")
 def probe(grpc_url: str, timeout: float) -> None:
     """Call parse, mask and inpaint once each; LaunchError says which of them fails. `timeout` in seconds a call."""
     ramp = np.linspace(0, 255, SIDE, dtype=np.uint8)
-    picture = _png(np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], axis=-1))
+    pixels = np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], axis=-1)
+    picture = encode(Picture("RGB", pixels))
     hole = np.zeros((SIDE, SIDE), np.uint8)
     hole[SIDE // 3 : -SIDE // 3, SIDE // 3 : -SIDE // 3] = 255
-    nonce = secrets.token_hex(4)  # no answer from the response cache
+    nonce = secrets.token_hex(4)  # nothing that a step remembers
     calls: dict[str, dict[str, bytes | str | int]] = {
         "parse": {"prompt": f"{SENTENCE} {nonce}"},
         "mask": {"image": picture, "target": f"car {nonce}"},
-        "inpaint": {"image": picture, "mask_image": _png(hole), "caption": "a bicycle", "num_inference_steps": 2},
+        "inpaint": {
+            "image": picture,
+            "mask_image": encode_mask(hole),
+            "caption": "a bicycle",
+            "num_inference_steps": 2,
+        },
     }
     with triton.InferenceServerClient(grpc_url) as client:
         for model, values in calls.items():
@@ -42,12 +47,6 @@ def probe(grpc_url: str, timeout: float) -> None:
                 typed = EditError.parse(error.message() or "")
                 if typed is None or typed.name not in EXPECTED:
                     raise LaunchError(f"the step '{model}' fails on a plain request: {error.message()}") from None
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    out = BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
 
 
 def _tensor(name: str, value: bytes | str | int) -> triton.InferInput:

@@ -140,6 +140,7 @@ def finish(out: Path, student: UNet2DConditionModel, ema: EMAModel) -> None:
     """Write the averaged weights in half precision, and the scheduler; the rest of the pipeline is the teacher's."""
     averaged = copy.deepcopy(student)
     ema.copy_to(averaged.parameters())
+    averaged.register_to_config(_name_or_path="inpaint/unet")  # the teacher's, not where it lay on this machine
     averaged.half().save_pretrained(out / "unet")
     student_scheduler().save_pretrained(out / "scheduler")
 
