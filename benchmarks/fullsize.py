@@ -45,8 +45,8 @@ from serving.instruction import Edit
 from serving.language import own_quantisation
 from serving.launcher import Server
 from serving.memory import bytes_needed
-from serving.network import open_session, openvino_devices
 from serving.options import Options
+from serving.sessions import computes_in_bf16, open_session
 
 WORK = Path("build/fullsize")
 RESULTS = Path("benchmarks/results")
@@ -72,7 +72,7 @@ class Place:
     def find(cls, gpu: bool) -> Place:
         """SystemExit naming what is missing for a GPU."""
         if not gpu:
-            config = "openvino" if openvino_devices() else None
+            config = "openvino" if computes_in_bf16() else None
             return cls(config, "fp32", "cpu", {"diffusers fp32": torch.float32, "diffusers bf16": torch.bfloat16})
         if not torch.cuda.is_available():
             raise SystemExit("torch finds no GPU: install NVIDIA's driver for CUDA 13, then `nvidia-smi` must answer")
@@ -350,7 +350,8 @@ def ours(repository: Path, network: str, place: Place, inputs: dict[str, np.ndar
         chosen = {"name": "openvino", "parameters": {"INFERENCE_PRECISION_HINT": "bf16"}}
         settings["optimization"] = {"execution_accelerators": {"cpu_execution_accelerator": [chosen]}}
     session = open_session(repository / network / "1" / "model.onnx", settings, 0 if place.config == "cuda" else None)
-    return lambda: session.run(None, inputs)[0][:, :4]  # of what the encoder says, the mean
+    names = [port.name for port in session.outputs]
+    return lambda: session.run(names, inputs)[0][:, :4]  # of what the encoder says, the mean
 
 
 def theirs(

@@ -9,6 +9,7 @@ import torch
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
 
 from export.network import Network
+from export.norms import flatten
 
 OPSET = 18
 
@@ -33,6 +34,7 @@ def write(network: Network, file: Path) -> None:
         # its own optimize=True also tries every rewrite rule everywhere: a quarter of the time, and ONNX Runtime
         # does the same when it loads the file
         fold_constants(program.model)
+        flatten(program.model)
         remove_unused_nodes(program.model)
         program.save(str(file), external_data=True)
     _tidy(network, file)

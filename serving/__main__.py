@@ -76,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config",
         metavar="NAME",
-        help="where the networks run: cuda (GPU), openvino (bf16 on Intel CPUs with AMX); default: plain CPU",
+        help="where the networks run: cuda (GPU), openvino (bf16 on CPUs that have it); default: plain CPU",
     )
     parser.add_argument(
         "--ready-model",

@@ -1,74 +1,20 @@
 """One ONNX model as its Triton config describes it: opened, checked against it, run on many requests."""
 
-import json
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-DTYPES = {
-    "tensor(bool)": "TYPE_BOOL",
-    "tensor(uint8)": "TYPE_UINT8",
-    "tensor(uint16)": "TYPE_UINT16",
-    "tensor(uint32)": "TYPE_UINT32",
-    "tensor(uint64)": "TYPE_UINT64",
-    "tensor(int8)": "TYPE_INT8",
-    "tensor(int16)": "TYPE_INT16",
-    "tensor(int32)": "TYPE_INT32",
-    "tensor(int64)": "TYPE_INT64",
-    "tensor(float16)": "TYPE_FP16",
-    "tensor(float)": "TYPE_FP32",
-    "tensor(double)": "TYPE_FP64",
-}
+from serving.sessions import ConfigError, Port, open_session, thread_counts, triton_name
+
 SMALL_BYTES = 256 << 20
-"""Networks of less weights have a second session, for threads with rows of their own: see Network."""
-THREADS = {"intra_op_thread_count": "intra_op_num_threads", "inter_op_thread_count": "inter_op_num_threads"}
-ONE_THREAD = {"intra_op_thread_count": {"string_value": "1"}}
-
-
-class ConfigError(Exception):
-    """The model cannot be served as its config says; the message names the difference."""
+"""Networks of less weights have their threads share out rows: see Network."""
 
 
 class InputError(ValueError):
     """A request's tensors do not fit the model."""
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output: `dtype` as Triton names it, `shape` with the batch axis, -1 for any size."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    optional: bool = False
-
-    @classmethod
-    def of_config(cls, entry: dict, batched: bool) -> "Port":
-        # Triton applies `reshape` before a backend sees the tensor, and undoes it on the way out.
-        dims = entry["reshape"]["shape"] if "reshape" in entry else entry["dims"]
-        shape = ((-1,) if batched else ()) + tuple(map(int, dims))
-        return cls(entry["name"], entry["data_type"], shape, bool(entry.get("optional")))
-
-    @classmethod
-    def of_onnx(cls, node) -> "Port":
-        shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-        return cls(node.name, DTYPES.get(node.type, node.type), shape)
-
-    def accepts(self, shape: Sequence[int]) -> bool:
-        """Whether no fixed size differs."""
-        return len(shape) == len(self.shape) and all(
-            size == own or -1 in (size, own) for size, own in zip(shape, self.shape, strict=True)
-        )
-
-    def __str__(self) -> str:
-        return f"{self.dtype.removeprefix('TYPE_')} {list(self.shape)}"
 
 
 class Network:
@@ -86,21 +32,15 @@ class Network:
         if not path.is_file():
             raise ConfigError(f"there is no {path.name} in version {path.parent.name}: run `make export`.")
         self.batched = int(config["max_batch_size"]) > 0
-        self.inputs = [Port.of_config(entry, self.batched) for entry in config["input"]]
-        self.outputs = [Port.of_config(entry, self.batched) for entry in config["output"]]
+        self.inputs = [port_of(entry, self.batched) for entry in config["input"]]
+        self.outputs = [port_of(entry, self.batched) for entry in config["output"]]
         self.row_threads = _row_threads(path, config, gpu) if self.batched else 1
-        self.session = open_session(path, config, gpu, spin=self.row_threads == 1)
-        if self.row_threads > 1:
-            one_thread = {**config, "parameters": {**config["parameters"], **ONE_THREAD}}
-            self.row_session = open_session(path, one_thread, gpu)
-            self.pool = ThreadPoolExecutor(self.row_threads - 1)
-        graph = {node.name: Port.of_onnx(node) for node in self.session.get_inputs()}
-        defaults = {node.name for node in self.session.get_overridable_initializers()}
-        differences = compare(self.inputs, graph, "input", defaults)
+        self.session = open_session(path, config, gpu, sharing=self.row_threads > 1)
+        graph = {port.name: port for port in self.session.inputs}
+        differences = compare(self.inputs, graph, "input", self.session.defaults)
         required = [name for name in graph if name not in {port.name for port in self.inputs}]
         differences += [f"the model also needs input '{name}' ({graph[name]})" for name in required]
-        results = {node.name: Port.of_onnx(node) for node in self.session.get_outputs()}
-        differences += compare(self.outputs, results, "output")
+        differences += compare(self.outputs, {port.name: port for port in self.session.outputs}, "output")
         if self.batched and int(config["max_batch_size"]) > 1:
             fixed = [name for name, port in graph.items() if port.shape[:1] not in ((-1,), ())]
             differences += [f"input '{name}' has a fixed batch axis, {graph[name]}" for name in fixed]
@@ -136,7 +76,7 @@ class Network:
             if array is None:
                 continue
             expected = self.graph.get(port.name, port)
-            given = Port(port.name, _triton_name(array.dtype), array.shape)
+            given = Port(port.name, triton_name(array.dtype), array.shape)
             fits = port.accepts(array.shape) and expected.accepts(array.shape)
             if given.dtype != port.dtype or not fits:
                 return InputError(f"input '{port.name}' is {given} and the model takes {expected}")
@@ -168,9 +108,8 @@ class Network:
         if rows == 1:
             return dict(zip(names, self.session.run(names, inputs), strict=True))
         ends = np.linspace(0, rows, min(self.row_threads, rows) + 1).astype(int)
-        mine, *others = [{name: array[a:b] for name, array in inputs.items()} for a, b in pairwise(ends)]
-        running = [self.pool.submit(self.row_session.run, names, share) for share in others]
-        parts = [self.row_session.run(names, mine), *(share.result() for share in running)]
+        shares = [{name: array[a:b] for name, array in inputs.items()} for a, b in pairwise(ends)]
+        parts = self.session.run_shares(names, shares)
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
 
 
@@ -186,78 +125,17 @@ def compare(ports: Sequence[Port], graph: dict[str, Port], role: str, known: Col
     return differences
 
 
-def open_session(path: Path, config: dict, gpu: int | None, *, spin: bool = True) -> onnxruntime.InferenceSession:
-    """The session that the config's `parameters` and `execution_accelerators` describe.
-
-    Without `spin` its threads sleep between operators.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-    threads = _threads(config.get("parameters", {}))
-    for name, count in threads.items():
-        setattr(options, name, count)
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
-    chosen = accelerators.get(f"{'cpu' if gpu is None else 'gpu'}_execution_accelerator", [])
-    for accelerator in chosen:
-        if accelerator["name"] != "openvino" or gpu is not None:
-            raise ConfigError(f"no execution accelerator '{accelerator['name']}'; only openvino, on CPUs")
-        _add_openvino(options, accelerator.get("parameters", {}), threads)
-    if chosen:
-        return onnxruntime.InferenceSession(str(path), options)
-    providers: list = ["CPUExecutionProvider"]
-    if gpu is not None:
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu}))
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    # ONNX Runtime falls back to the CPU with no more than a warning.
-    if gpu is not None and "CUDAExecutionProvider" not in session.get_providers():
-        raise ConfigError(
-            f"KIND_GPU asks for GPU {gpu} and ONNX Runtime's CUDA provider did not start: it wants CUDA 13 "
-            "and cuDNN 9 in the environment; or serve with KIND_CPU."
-        )
-    return session
+def port_of(entry: dict, batched: bool) -> Port:
+    """An input or output of a model config."""
+    # Triton applies `reshape` before a backend sees the tensor, and undoes it on the way out.
+    dims = entry["reshape"]["shape"] if "reshape" in entry else entry["dims"]
+    shape = ((-1,) if batched else ()) + tuple(map(int, dims))
+    return Port(entry["name"], entry["data_type"], shape, bool(entry.get("optional")))
 
 
 def _row_threads(path: Path, config: dict, gpu: int | None) -> int:
     """How many threads share out the rows of a batch; 1 where they share the operators instead."""
-    accelerated = gpu is not None or config.get("optimization", {}).get("execution_accelerators")
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
-    if accelerated or size > SMALL_BYTES:
+    if gpu is not None or size > SMALL_BYTES:
         return 1
-    return _threads(config.get("parameters", {})).get("intra_op_num_threads", 1)
-
-
-def _threads(parameters: dict) -> dict[str, int]:
-    unknown = sorted(set(parameters) - set(THREADS))
-    if unknown:
-        raise ConfigError(f"unknown parameters {', '.join(unknown)}; known: {', '.join(THREADS)}")
-    return {THREADS[key]: int(value["string_value"]) for key, value in parameters.items()}
-
-
-@cache
-def openvino_devices() -> list:
-    """The processors that ONNX Runtime's OpenVINO plug-in offers here: Intel's only."""
-    try:
-        import onnxruntime_ep_openvino as plugin
-    except ImportError:
-        raise ConfigError("openvino is asked for: pip install onnxruntime-ep-openvino") from None
-    onnxruntime.register_execution_provider_library("openvino", plugin.get_library_path())
-    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == plugin.get_ep_name()]
-    return [device for device in devices if device.device.type.name == "CPU"]
-
-
-def _add_openvino(options, parameters: dict[str, str], threads: dict[str, int]) -> None:
-    """Hand the model to OpenVINO on the CPU; `parameters` are its properties (INFERENCE_PRECISION_HINT …)."""
-    devices = openvino_devices()
-    if not devices:
-        raise ConfigError("openvino is asked for and serves Intel processors only, not this machine's")
-    properties = dict(parameters)
-    if threads.get("intra_op_num_threads"):
-        properties.setdefault("INFERENCE_NUM_THREADS", str(threads["intra_op_num_threads"]))
-    options.add_provider_for_devices(devices, {"load_config": json.dumps({"CPU": properties})})
-
-
-def _triton_name(dtype: np.dtype) -> str:
-    kinds = {"f": "FP", "i": "INT", "u": "UINT"}
-    bits = dtype.itemsize * 8
-    return "TYPE_BOOL" if dtype.kind == "b" else f"TYPE_{kinds.get(dtype.kind, dtype.kind)}{bits}"
+    return thread_counts(config).get("intra_op_num_threads", 1)

@@ -144,7 +144,7 @@ def pinned(kind: str) -> list[str]:
 
 
 def test_an_image_installs_both_distributions_and_the_pins(kind):
-    left_out = {"gpu": {"nvidia-pytriton", "onnxruntime-gpu", "onnxruntime-ep-openvino"}}
+    left_out = {"gpu": {"nvidia-pytriton", "onnxruntime-gpu", "openvino"}}
     kept = [line for line in PROJECT["dependencies"] if line.partition("==")[0] not in left_out.get(kind, ())]
     assert len(kept) > 10
     assert pinned(kind) == kept
@@ -157,7 +157,7 @@ def test_what_the_gpu_image_leaves_out_no_step_imports():
     programs = [*ROOT.glob("model_repository/*/model.py"), ROOT / "serving/__main__.py"]
     names = imported(programs)
     assert "torch" in names
-    assert not {"onnxruntime", "pytriton"} & names
+    assert not {"onnxruntime", "openvino", "pytriton"} & names
 
 
 def test_the_package_carries_the_backend_that_the_launcher_copies():

@@ -9,7 +9,6 @@ from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
 from serving.launcher import Server
-from serving.network import openvino_devices
 from tests.served.onnx_models import LOOKUP, SCALE_ROWS, TALLY, identity, lookup, scale_rows, tally, write
 from tests.served.triton_calls import at_once, call
 
@@ -35,8 +34,7 @@ def same(element: str, extra: str = "") -> str:
 def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository")
     write(folder, "tally", TALLY + TOGETHER, tally())
-    if openvino_devices():
-        write(folder, "tally_openvino", TALLY + TOGETHER + OPENVINO, tally())
+    write(folder, "tally_openvino", TALLY + TOGETHER + OPENVINO, tally())
     write(folder, "lookup", LOOKUP + TOGETHER, lookup())
     write(folder, "scale_rows", SCALE_ROWS, scale_rows())
     for element, number in ELEMENTS.items():
@@ -70,7 +68,6 @@ def test_requests_of_different_shapes_do_not_mix(client):
         np.testing.assert_array_equal(answer["doubled"], 2 * request["x"])
 
 
-@pytest.mark.skipif(not openvino_devices(), reason="OpenVINO serves Intel processors only")
 def test_openvino_serves_the_same(client):
     requests = [{"x": row(n, n + 1)} for n in range(4)]
     for request, answer in zip(requests, at_once(client, "tally_openvino", requests), strict=True):
