@@ -31,6 +31,7 @@ from benchmarks.load.growth import memory
 from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
 from serving.launcher import Server
+from serving.runtime import quickest_config
 
 STEPS = 20
 PLOTS = Path("build/costs")
@@ -196,13 +197,13 @@ def main() -> None:
     options = parser.parse_args()
     source = requests()
     started = time.perf_counter()
-    with Server(REPOSITORY) as server, Client(server.grpc_url, timeout=300) as client:
+    with Server(REPOSITORY, config=quickest_config()) as server, Client(server.grpc_url, timeout=300) as client:
         ready = time.perf_counter() - started
         image, prompt, seed = next(source)
         began = time.perf_counter()
         first = client.replace(image, prompt, seed=seed, num_inference_steps=STEPS)
         first_edit = time.perf_counter() - began
-        chain = InProcess(REPOSITORY)
+        chain = InProcess(REPOSITORY, quickest_config())
         chain.edit(image, prompt, seed, STEPS)
         report: dict[str, Any] = {
             "machine": {"cores": len(os.sched_getaffinity(0)), "steps": STEPS},

@@ -21,6 +21,7 @@ from recast import Client
 from benchmarks.quality import REPOSITORY, cases
 from export.demo import world
 from serving.launcher import Server
+from serving.runtime import quickest_config
 
 SIZES, STEPS, GUIDANCE, VARIANTS = (256, 512, 1024), (1, 4, 8, 20, 50), (1.0, 4.0, 7.5), (1, 1, 1, 3)
 
@@ -50,7 +51,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
     requests = list(mixed(options.distinct))
-    with Server(REPOSITORY) as server, Client(server.grpc_url, timeout=600) as client:
+    with Server(REPOSITORY, config=quickest_config()) as server, Client(server.grpc_url, timeout=600) as client:
 
         def answer(number: int) -> tuple[bytes, ...]:
             try:

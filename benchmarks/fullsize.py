@@ -46,7 +46,8 @@ from serving.language import own_quantisation
 from serving.launcher import Server
 from serving.memory import bytes_needed
 from serving.options import Options
-from serving.sessions import computes_in_bf16, open_session
+from serving.runtime import quickest_config
+from serving.sessions import open_session
 
 WORK = Path("build/fullsize")
 RESULTS = Path("benchmarks/results")
@@ -72,8 +73,9 @@ class Place:
     def find(cls, gpu: bool) -> Place:
         """SystemExit naming what is missing for a GPU."""
         if not gpu:
-            config = "openvino" if computes_in_bf16() else None
-            return cls(config, "fp32", "cpu", {"diffusers fp32": torch.float32, "diffusers bf16": torch.bfloat16})
+            return cls(
+                quickest_config(), "fp32", "cpu", {"diffusers fp32": torch.float32, "diffusers bf16": torch.bfloat16}
+            )
         if not torch.cuda.is_available():
             raise SystemExit("torch finds no GPU: install NVIDIA's driver for CUDA 13, then `nvidia-smi` must answer")
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():

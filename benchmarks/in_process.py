@@ -33,19 +33,19 @@ def triton_config(path: Path) -> dict[str, Any]:
 
 
 class InProcess:
-    """Release 1 of `repository`. `seconds` adds up the time in each network by its name."""
+    """Release 1 of `repository`, by the launcher's `config`. `seconds` adds up the time in each network by its name."""
 
-    def __init__(self, repository: Path):
-        self.paint_with(repository)
+    def __init__(self, repository: Path, config: str | None = None):
+        self.paint_with(repository, config)
         self.masker = Masker(repository / "mask" / "1")
         settings = json.loads((repository / "parse" / "1" / "parse.json").read_text())
         self.language = LanguageModel(
             repository / "parse" / "1" / "checkpoint", quantisation=settings["quantisation"], device="cpu"
         )
 
-    def paint_with(self, repository: Path) -> None:
-        """Take the networks, and what inpaint has beside them, from another repository."""
-        self.repository = repository
+    def paint_with(self, repository: Path, config: str | None = None) -> None:
+        """Take the networks, and what inpaint has beside them, from another repository or by another config."""
+        self.repository, self.config = repository, config
         self.assets = Assets.read(repository / "inpaint" / "1")
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._networks: dict[str, Network] = {}
@@ -86,8 +86,9 @@ class InProcess:
 
     def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
         if name not in self._networks:
-            config = triton_config(self.repository / name / "config.pbtxt")
-            self._networks[name] = Network(self.repository / name / "1" / "model.onnx", config)
+            folder = self.repository / name
+            file = f"configs/{self.config}.pbtxt" if self.config else "config.pbtxt"
+            self._networks[name] = Network(folder / "1" / "model.onnx", triton_config(folder / file))
         if name == "unet":  # as Triton's `reshape` does
             inputs = {**inputs, "timestep": inputs["timestep"][:, 0]}
         started = time.perf_counter()

@@ -28,6 +28,7 @@ from benchmarks.sheet import Entry, contact_sheet
 from export.demo import sentences, world
 from export.demo.judge import Judge
 from serving.launcher import Server
+from serving.runtime import quickest_config
 
 JUDGE = Path("export/demo/weights/judge")
 REPOSITORY = Path("model_repository")
@@ -247,7 +248,7 @@ def main() -> None:
     parser.add_argument("--url", help="a running server's gRPC address; default: start one")
     options = parser.parse_args()
     with ExitStack() as stack:
-        url = options.url or stack.enter_context(Server(REPOSITORY)).grpc_url
+        url = options.url or stack.enter_context(Server(REPOSITORY, config=quickest_config())).grpc_url
         client = stack.enter_context(Client(url, timeout=300))
         figures = run(client, options).figures()
     print("\n" + table(figures) + f"\n\ncontact sheet: {SHEET}")

@@ -1,7 +1,8 @@
 """Fewer steps at the same quality? Samplers and step counts on held-out scenes: `python -m benchmarks.samplers`.
 
 Each edits the same scenes from the same noise. PSNR inside the mask against DDIM at 50 steps, which all of them
-approach; the judge's verdict on kind and colour; how much the UNet computes. Another release, distilled to few
+approach; the judge's verdict on kind and colour; how much the UNet computes. All in fp32, and DDIM once more with what
+is quickest on this processor, where that is bf16. Another release, distilled to few
 steps, leads elsewhere from the same noise: for it only the judge counts. Writes benchmarks/results/samplers.md.
 """
 
@@ -24,6 +25,7 @@ from export.demo import world
 from export.demo.judge import Judge
 from serving.instruction import Edit, caption
 from serving.picture import Picture, encode
+from serving.runtime import quickest_config
 
 SHEETS = Path("build/samplers")
 CLASSES = {"ddim": "DDIMScheduler", "dpm++2m": "DPMSolverMultistepScheduler", "unipc": "UniPCMultistepScheduler"}
@@ -86,6 +88,9 @@ def main() -> None:
             demo, settings=settings, scheduler={**demo.scheduler, "_class_name": CLASSES[sampler]}
         )
         run(sampler, steps, demo.settings["guidance_scale"])
+    chain.paint_with(REPOSITORY, quickest_config())
+    for steps in (50, 20) if chain.config else ():
+        run(f"ddim, {chain.config}", steps, demo.settings["guidance_scale"])
     if options.distilled:
         chain.paint_with(options.distilled)
         for steps in (4, 8):

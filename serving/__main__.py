@@ -11,6 +11,9 @@ from pathlib import Path
 
 from serving.launcher import Server
 from serving.preflight import LaunchError
+from serving.runtime import quickest_config
+
+AUTO = "auto"
 
 
 def main() -> int:
@@ -21,7 +24,7 @@ def main() -> int:
         http_port=options.http_port,
         metrics_port=options.metrics_port,
         host=options.host,
-        config=options.config,
+        config=config_named(options.config),
         ready_model=options.ready_model,
         echo=sys.stderr,
     )
@@ -50,6 +53,11 @@ def serve(server: Server) -> None:
         raise LaunchError(f"tritonserver ended by itself with status {status}; its log is above.")
 
 
+def config_named(name: str) -> str | None:
+    """The launcher's `config` of that name."""
+    return quickest_config() if name == AUTO else None if name == "cpu" else name
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve models with Triton.")
     parser.add_argument(
@@ -76,7 +84,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config",
         metavar="NAME",
-        help="where the networks run: cuda (GPU), openvino (bf16 on CPUs that have it); default: plain CPU",
+        default=AUTO,
+        help="how the networks run: cuda (GPU), openvino (bf16), cpu (fp32), or auto: openvino on processors that "
+        "compute in bf16, else cpu (default: %(default)s)",
     )
     parser.add_argument(
         "--ready-model",

@@ -1,6 +1,7 @@
 """One ONNX model as its Triton config describes it: opened, checked against it, run on many requests."""
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from serving.sessions import ConfigError, Port, open_session, thread_counts, triton_name
 
-SMALL_BYTES = 256 << 20
+SMALL_BYTES = 64 << 20
 """Networks of less weights have their threads share out rows: see Network."""
 
 
@@ -34,8 +35,9 @@ class Network:
         self.batched = int(config["max_batch_size"]) > 0
         self.inputs = [port_of(entry, self.batched) for entry in config["input"]]
         self.outputs = [port_of(entry, self.batched) for entry in config["output"]]
-        self.row_threads = _row_threads(path, config, gpu) if self.batched else 1
-        self.session = open_session(path, config, gpu, sharing=self.row_threads > 1)
+        self.lanes = _lanes(path, config, gpu) if self.batched else 0
+        self.session = open_session(path, config, gpu, lanes=self.lanes)
+        self.pool = ThreadPoolExecutor(self.lanes) if self.lanes else None
         graph = {port.name: port for port in self.session.inputs}
         differences = compare(self.inputs, graph, "input", self.session.defaults)
         required = [name for name in graph if name not in {port.name for port in self.inputs}]
@@ -104,12 +106,16 @@ class Network:
         return [{name: parts[name][i] for name in names} for i, names in enumerate(wanted)]
 
     def _outputs(self, names: list[str], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        rows = len(next(iter(inputs.values()))) if self.row_threads > 1 else 1
-        if rows == 1:
+        rows = len(next(iter(inputs.values()))) if self.pool else 1
+        if self.pool is None or rows == 1:
             return dict(zip(names, self.session.run(names, inputs), strict=True))
-        ends = np.linspace(0, rows, min(self.row_threads, rows) + 1).astype(int)
-        shares = [{name: array[a:b] for name, array in inputs.items()} for a, b in pairwise(ends)]
-        parts = self.session.run_shares(names, shares)
+        ends = np.linspace(0, rows, min(self.lanes, rows) + 1).astype(int)
+        running = [
+            self.pool.submit(self.session.run_alone, names, {name: array[a:b] for name, array in inputs.items()}, lane)
+            for lane, (a, b) in enumerate(pairwise(ends))
+        ]
+        wait(running)  # all of them, before one that failed is tried again
+        parts = [share.result() for share in running]
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
 
 
@@ -133,9 +139,8 @@ def port_of(entry: dict, batched: bool) -> Port:
     return Port(entry["name"], entry["data_type"], shape, bool(entry.get("optional")))
 
 
-def _row_threads(path: Path, config: dict, gpu: int | None) -> int:
-    """How many threads share out the rows of a batch; 1 where they share the operators instead."""
+def _lanes(path: Path, config: dict, gpu: int | None) -> int:
+    """How many threads share out the rows of a batch; 0 where they share the operators instead."""
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
-    if gpu is not None or size > SMALL_BYTES:
-        return 1
-    return thread_counts(config).get("intra_op_num_threads", 1)
+    threads = min(thread_counts(config)["intra_op_num_threads"], int(config["max_batch_size"]))
+    return threads if threads > 1 and gpu is None and size <= SMALL_BYTES else 0

@@ -1,14 +1,17 @@
 """What computes a network's file: ONNX Runtime, or OpenVINO where the config asks for it."""
 
+import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
+
+from serving.recent import Recent
 
 Tensors = dict[str, np.ndarray]
 THREADS = {"intra_op_thread_count": "intra_op_num_threads", "inter_op_thread_count": "inter_op_num_threads"}
@@ -38,27 +41,29 @@ class Port:
 
 
 class Session(Protocol):
-    """`defaults` names what may be given and need not be. Of `run_shares` each share runs in one thread."""
+    """`defaults` names what may be given and need not be."""
 
     inputs: list[Port]
     outputs: list[Port]
     defaults: frozenset[str]
 
-    def run(self, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]: ...
+    def run(self, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]:
+        """The outputs of these names, computed by all threads."""
+        ...
 
-    def run_shares(self, names: Sequence[str], shares: Sequence[Tensors]) -> list[list[np.ndarray]]: ...
+    def run_alone(self, names: Sequence[str], inputs: Tensors, lane: int) -> list[np.ndarray]:
+        """The same by one thread, to the bit; what differs in `lane` may run at once."""
+        ...
 
 
 class OnnxRuntime:
-    """On the CPU, or on the GPU of that number. With `sharing`, threads that wait sleep instead of spinning."""
+    """On the CPU, or on the GPU of that number. With `lanes`, threads that wait sleep instead of spinning."""
 
-    def __init__(self, path: Path, gpu: int | None, threads: dict[str, int], sharing: bool):
+    def __init__(self, path: Path, gpu: int | None, threads: dict[str, int], lanes: int):
         self._path, self._gpu = path, gpu
-        self._session = self._open(threads, spin=not sharing)
-        if sharing:
-            count = threads[THREADS["intra_op_thread_count"]]
+        self._session = self._open(threads, spin=not lanes)
+        if lanes:
             self._one_thread = self._open({**threads, THREADS["intra_op_thread_count"]: 1}, spin=False)
-            self._others = ThreadPoolExecutor(max(1, count - 1))
         self.inputs = [self._port(node) for node in self._session.get_inputs()]
         self.outputs = [self._port(node) for node in self._session.get_outputs()]
         self.defaults = frozenset(node.name for node in self._session.get_overridable_initializers())
@@ -66,10 +71,8 @@ class OnnxRuntime:
     def run(self, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]:
         return self._session.run(names, inputs)
 
-    def run_shares(self, names: Sequence[str], shares: Sequence[Tensors]) -> list[list[np.ndarray]]:
-        mine, *others = shares
-        running = [self._others.submit(self._one_thread.run, names, share) for share in others]
-        return [self._one_thread.run(names, mine), *(share.result() for share in running)]
+    def run_alone(self, names: Sequence[str], inputs: Tensors, lane: int) -> list[np.ndarray]:
+        return self._one_thread.run(names, inputs)
 
     def _open(self, threads: dict[str, int], *, spin: bool) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -99,45 +102,67 @@ class OnnxRuntime:
 
 class OpenVino:
     """On the CPU, with OpenVINO's `properties`, such as INFERENCE_PRECISION_HINT bf16 for half the bits where the
-    processor computes with them."""
+    processor computes with them.
 
+    A network with `lanes` is compiled anew for each shape of its rows and each of the batches SIZES, when that shape
+    comes for the first time: a graph that takes any shape is a fifth slower, and needs milliseconds for each change.
+    """
+
+    SIZES = (4, 2, 1)
+    SHAPES = 2
+    """Shapes of rows that are kept compiled."""
     defaults: frozenset[str] = frozenset()
 
-    def __init__(self, path: Path, properties: dict[str, str], threads: dict[str, int], sharing: bool):
-        count = threads.get(THREADS["intra_op_thread_count"], 0)
+    def __init__(self, path: Path, properties: dict[str, str], threads: dict[str, int], lanes: int):
+        count = threads[THREADS["intra_op_thread_count"]]
         # Every network is a process of its own: none may claim cores for itself.
-        chosen = {"ENABLE_CPU_PINNING": False, "INFERENCE_NUM_THREADS": count, **properties}
-        model = openvino_core().read_model(path)
-        self._whole = openvino_core().compile_model(model, "CPU", {"NUM_STREAMS": 1, **chosen}).create_infer_request()
-        if sharing:
-            streams = openvino_core().compile_model(model, "CPU", {**chosen, "NUM_STREAMS": count})
-            self._streams = [streams.create_infer_request() for _ in range(count)]
-        self.inputs = [self._port(port) for port in model.inputs]
-        self.outputs = [self._port(port) for port in model.outputs]
+        self._properties = {"ENABLE_CPU_PINNING": False, "INFERENCE_NUM_THREADS": count, **properties}
+        self._lanes = lanes
+        self._model = openvino_core().read_model(path)
+        self.inputs = [self._port(port) for port in self._model.inputs]
+        self.outputs = [self._port(port) for port in self._model.outputs]
+        self._any_shape = None if lanes else self._compile(self._model, 1)[0]
+        self._compiled: Recent[dict[int, list[Any]]] = Recent(self.SHAPES)
+        self._compiling = Lock()
 
     def run(self, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]:
-        self._whole.infer(inputs, share_inputs=True)
-        return self._results(self._whole, names)
+        request = self._any_shape or self._fixed(inputs)[0][0]
+        return self._results(request, names, inputs)
 
-    def run_shares(self, names: Sequence[str], shares: Sequence[Tensors]) -> list[list[np.ndarray]]:
-        running = self._streams[: len(shares)]
-        for request, share in zip(running, shares, strict=True):
-            request.start_async(share, share_inputs=True)
-        failures = [failure for request in running if (failure := self._end(request)) is not None]
-        if failures:
-            raise failures[0]
-        return [self._results(request, names) for request in running]
+    def run_alone(self, names: Sequence[str], inputs: Tensors, lane: int) -> list[np.ndarray]:
+        requests, rows = self._fixed(inputs), len(next(iter(inputs.values())))
+        parts, done = [], 0
+        while done < rows:
+            size = next(size for size in self.SIZES if size <= rows - done)
+            part = {name: array[done : done + size] for name, array in inputs.items()}
+            parts.append(self._results(requests[size][lane], names, part))
+            done += size
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+    def _fixed(self, inputs: Tensors) -> dict[int, list[Any]]:
+        """For rows of these shapes: the request that computes one with all threads (0), and by size those of lanes."""
+        shapes = {name: array.shape[1:] for name, array in inputs.items()}
+
+        def compile_all() -> dict[int, list[Any]]:
+            models = {size: self._model.clone() for size in (1, *self.SIZES)}
+            for size, model in models.items():
+                model.reshape({name: [size, *shape] for name, shape in shapes.items()})
+            return {
+                0: self._compile(models[1], 1),
+                **{size: self._compile(models[size], self._lanes) for size in self.SIZES},
+            }
+
+        with self._compiling:
+            return self._compiled.get(frozenset(shapes.items()), compile_all)
+
+    def _compile(self, model: Any, streams: int) -> list[Any]:
+        """One request for each of `streams`, which share out the threads."""
+        compiled = openvino_core().compile_model(model, "CPU", {**self._properties, "NUM_STREAMS": streams})
+        return [compiled.create_infer_request() for _ in range(streams)]
 
     @staticmethod
-    def _end(request: Any) -> RuntimeError | None:
-        try:
-            request.wait()
-        except RuntimeError as failure:
-            return failure
-        return None
-
-    @staticmethod
-    def _results(request: Any, names: Sequence[str]) -> list[np.ndarray]:
+    def _results(request: Any, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]:
+        request.infer(inputs, share_inputs=True)
         return [request.get_tensor(name).data.copy() for name in names]
 
     @staticmethod
@@ -146,10 +171,10 @@ class OpenVino:
         return Port(port.any_name, triton_name(np.dtype(port.element_type.to_dtype())), shape)
 
 
-def open_session(path: Path, config: dict, gpu: int | None, *, sharing: bool = False) -> Session:
+def open_session(path: Path, config: dict, gpu: int | None, *, lanes: int = 0) -> Session:
     """The session that the config's `parameters` and `execution_accelerators` describe.
 
-    With `sharing` it has `run_shares` too, and gives its threads up while it has nothing to do.
+    With `lanes` it can `run_alone` in so many threads, and gives its own up while it has nothing to do.
     """
     threads = thread_counts(config)
     place = "cpu" if gpu is None else "gpu"
@@ -157,17 +182,21 @@ def open_session(path: Path, config: dict, gpu: int | None, *, sharing: bool = F
     for accelerator in chosen:
         if accelerator["name"] != "openvino" or gpu is not None:
             raise ConfigError(f"no execution accelerator '{accelerator['name']}'; only openvino, on CPUs")
-        return OpenVino(path, accelerator.get("parameters", {}), threads, sharing)
-    return OnnxRuntime(path, gpu, threads, sharing)
+        return OpenVino(path, accelerator.get("parameters", {}), threads, lanes)
+    return OnnxRuntime(path, gpu, threads, lanes)
 
 
 def thread_counts(config: dict) -> dict[str, int]:
-    """By the name of ONNX Runtime's option; ConfigError for a parameter that is not known."""
+    """By the name of ONNX Runtime's option, the cores of this process where the config gives no intra_op_thread_count.
+
+    ConfigError for a parameter that is not known.
+    """
     parameters = config.get("parameters", {})
     unknown = sorted(set(parameters) - set(THREADS))
     if unknown:
         raise ConfigError(f"unknown parameters {', '.join(unknown)}; known: {', '.join(THREADS)}")
-    return {THREADS[key]: int(value["string_value"]) for key, value in parameters.items()}
+    given = {THREADS[key]: int(value["string_value"]) for key, value in parameters.items()}
+    return {THREADS["intra_op_thread_count"]: len(os.sched_getaffinity(0)), **given}
 
 
 @cache
@@ -178,11 +207,6 @@ def openvino_core() -> Any:
     except ImportError:
         raise ConfigError("openvino is asked for: pip install openvino") from None
     return openvino.Core()
-
-
-def computes_in_bf16() -> bool:
-    """Whether this processor has instructions for bf16 (AMX, AVX512-BF16)."""
-    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def triton_name(dtype: np.dtype) -> str:

@@ -17,7 +17,7 @@ from benchmarks.rivals.request import Request
 from benchmarks.rivals.servers import WARM_UP, rival_server
 from serving.errors import EditError
 from serving.launcher import Server
-from serving.sessions import computes_in_bf16
+from serving.runtime import quickest_config
 
 REPOSITORY = Path("model_repository")
 RIVALS = Path("build/rivals")
@@ -58,8 +58,7 @@ def served(name: str, server: Server) -> Iterator[System]:
 def running(precision: str) -> Iterator[list[System]]:
     """Recast, then the rivals at `precision`. They take turns: whoever is not asked waits and computes nothing."""
     with ExitStack() as stack:
-        config = "openvino" if computes_in_bf16() else None  # the quickest that the machine has, for Recast too
-        systems = [stack.enter_context(served("recast", Server(REPOSITORY, config=config)))]
+        systems = [stack.enter_context(served("recast", Server(REPOSITORY, config=quickest_config())))]
         notebook = stack.enter_context(Notebook(precision))
         systems.append(System("notebook", notebook.edit, most_clients=1))
         for kind in WARM_UP:

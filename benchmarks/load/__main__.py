@@ -25,6 +25,7 @@ from benchmarks.load.growth import Watch
 from benchmarks.load.results import JUDGED, Result, failures, history, latencies, page, throughput, trends, verdict
 from benchmarks.machine import machine
 from serving.launcher import Server
+from serving.runtime import quickest_config
 
 OUT = Path("build/load")
 LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
@@ -42,7 +43,7 @@ def main() -> int:
     parser.add_argument("more", nargs="*", help="for Locust, after --")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
-    with Server(Path("model_repository")) as server:
+    with Server(Path("model_repository"), config=quickest_config()) as server:
         capacity = measured_capacity(server.grpc_url, options.more) if options.share else None
         more = [*options.more, "--arrivals", f"{options.share * capacity:.3f}"] if capacity else options.more
         before = batch_sizes(server.http_url)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from export.demo import world
 from serving.launcher import Server
+from serving.runtime import quickest_config
 
 SCENE = 1_000_003
 """A held-out scene with a car in it: training never saw it."""
@@ -30,7 +31,7 @@ def main() -> int:
     Image.fromarray(scene.image).save(before)
     print("Starting the server ...", flush=True)
     started = time.monotonic()
-    with Server(Path("model_repository")) as server:
+    with Server(Path("model_repository"), config=quickest_config()) as server:
         print(f"Ready after {time.monotonic() - started:.0f} s. Asking: {options.prompt}\n", flush=True)
         command = [
             sys.executable,

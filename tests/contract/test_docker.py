@@ -72,7 +72,7 @@ def options(kind, monkeypatch):
 def test_both_images_run_the_launcher_on_its_ports_with_the_mounted_models(kind, options):
     assert {"http": options.http_port, "grpc": options.grpc_port, "metrics": options.metrics_port} == PORTS
     assert options.host == "0.0.0.0"
-    assert options.config == {"cpu": None, "gpu": "cuda"}[kind]
+    assert options.config == {"cpu": "auto", "gpu": "cuda"}[kind]
     assert [int(port) for port in the(kind, "EXPOSE").split()] == list(PORTS.values())
     (volume,) = SERVICES[kind]["volumes"]
     assert volume["target"] == str(options.model_repository)

@@ -9,6 +9,8 @@ import tritonclient.grpc as triton
 from PIL import Image
 from recast import Client
 
+from serving.launcher import Server
+from tests.conftest import REPOSITORY
 from tests.served.pictures import encoded, tensor
 
 STEPS = 4
@@ -51,6 +53,20 @@ def test_pixels_outside_the_mask_are_identical_and_inside_changed(edit, scenes):
     assert (after[mask == 0] == before[mask == 0]).all()
     assert (mask == 0).mean() > 0.3
     assert np.abs(after[mask == 255].astype(int) - before[mask == 255]).mean() > 5
+
+
+def test_half_the_bits_paint_much_the_same_and_leave_the_background(edit, scenes):
+    """--config openvino, which computes in bf16 on processors that can."""
+    picture, name = scenes[0]
+    exact = edit(0, num_inference_steps=8)
+    with Server(REPOSITORY, config="openvino") as server, Client(server.grpc_url, timeout=120) as client:
+        prompt = f"Replace the {name} with a boat"
+        answers = [client.replace(picture, prompt, seed=11, num_inference_steps=8) for _ in range(2)]
+    assert answers[0].png == answers[1].png
+    before, after, mask = (np.asarray(image) for image in (picture, answers[0].picture, answers[0].mask))
+    assert (after[mask == 0] == before[mask == 0]).all()
+    difference = after[mask == 255] - np.asarray(exact.picture)[mask == 255].astype(float)
+    assert np.mean(difference**2) < 255**2 / 1000  # 30 dB
 
 
 def test_same_seed_same_bytes_other_seed_other_picture(edit, scenes):

@@ -11,16 +11,21 @@ from serving.network import ConfigError, InputError, Network
 from tests.served.onnx_models import graph, identity, lookup, tally
 
 FLOAT = TensorProto.FLOAT
+OPENVINO = {"optimization": {"execution_accelerators": {"cpu_execution_accelerator": [{"name": "openvino"}]}}}
 
 
 def port(name, dims, dtype="TYPE_FP32", **more):
     return {"name": name, "dims": dims, "data_type": dtype, **more}
 
 
+def threads(count):
+    return {"intra_op_thread_count": {"string_value": str(count)}}
+
+
 def network(tmp_path, model, inputs, outputs, gpu=None, **more):
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
-    config = {"max_batch_size": 8, "input": inputs, "output": outputs, **more}
+    config = {"max_batch_size": 8, "input": inputs, "output": outputs, "parameters": threads(1), **more}
     return Network(path, config, gpu)
 
 
@@ -98,7 +103,7 @@ def test_a_gpu_that_is_not_there_is_a_clear_error(tmp_path):
 
 def test_threads_share_the_rows_of_a_small_networks_batch(tmp_path):
     ports = [port("x", [-1])], [port("doubled", [-1]), port("company", [1], "TYPE_INT64", reshape={"shape": []})]
-    two = network(tmp_path, tally(), *ports, parameters={"intra_op_thread_count": {"string_value": "2"}})
+    two = network(tmp_path, tally(), *ports, parameters=threads(2))
     rows = {"x": np.arange(15, dtype=np.float32).reshape(5, 3)}
     (answer,) = two.run_all([rows], [["doubled", "company"]])
     assert answer["doubled"].tolist() == (2 * rows["x"]).tolist()
@@ -109,7 +114,25 @@ def test_threads_share_the_rows_of_a_small_networks_batch(tmp_path):
 
 def test_a_row_that_fails_in_a_thread_of_its_own_costs_the_others_nothing(tmp_path):
     ports = [port("index", [1], "TYPE_INT64")], [port("value", [1])]
-    table = network(tmp_path, lookup(), *ports, parameters={"intra_op_thread_count": {"string_value": "2"}})
+    table = network(tmp_path, lookup(), *ports, parameters=threads(2))
     good, bad, also = table.run_all([{"index": np.array([[i]])} for i in (2, 99, 0)], [["value"]] * 3)
     assert isinstance(bad, InputError)
     assert good["value"].shape == also["value"].shape == (1, 1)
+
+
+def test_openvino_runs_rows_of_any_shape_in_batches_that_it_has_compiled(tmp_path):
+    ports = [port("x", [-1])], [port("doubled", [-1]), port("company", [1], "TYPE_INT64", reshape={"shape": []})]
+    two = network(tmp_path, tally(), *ports, **OPENVINO, parameters=threads(2))
+    for length in (3, 5, 4, 3):
+        rows = {"x": np.arange(5 * length, dtype=np.float32).reshape(5, length)}
+        (answer,) = two.run_all([rows], [["company", "doubled"]])
+        assert answer["doubled"].tolist() == (2 * rows["x"]).tolist()
+        assert answer["company"].tolist() == [2, 2, 2, 2, 1]
+        (alone,) = two.run_all([ones(1, length)], [["company"]])
+        assert alone["company"].tolist() == [1]
+
+
+def test_openvino_without_threads_to_share_takes_any_shape(tmp_path):
+    ports = [port("x", [-1])], [port("company", [1], "TYPE_INT64", reshape={"shape": []})]
+    one = network(tmp_path, tally(), *ports, **OPENVINO)
+    assert [one.run_all([ones(n, n + 1)], [["company"]])[0]["company"].tolist() for n in (1, 3)] == [[1], [3, 3, 3]]
