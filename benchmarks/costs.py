@@ -17,7 +17,7 @@ import statistics
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from benchmarks.in_process import InProcess
 from benchmarks.load.growth import memory
 from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
+from export.demo.sentences import held_out
+from serving.language import LanguageModel, chat_prompt
 from serving.launcher import Server
 from serving.runtime import quickest_config
 
@@ -141,6 +143,30 @@ def with_size(client: Client, repeats: int) -> list[dict]:
     ]  # fmt: skip
 
 
+def of_sentences(model: LanguageModel, batches: Sequence[int] = (1, 4, 16)) -> list[dict]:
+    """What parse computes for a sentence, alone and in batches: milliseconds, calls of the model, tokens; those of the
+    prompt that are shared are computed when the step loads."""
+    said = [sentence for sentence, _ in held_out(5 * max(batches), world.HELD_OUT)]
+    rows = []
+    for count in batches:
+        chosen = said[: 5 * count]
+        prompts = model.encode([chat_prompt(model.tokenizer, sentence) for sentence in chosen])
+        calls: list[int] = []
+        counting = model.model.register_forward_hook(lambda *_: calls.append(1))  # noqa: B023
+        started = time.perf_counter()
+        answers = [answer for first in range(0, len(chosen), count) for answer in model.answer(chosen[first:][:count])]
+        seconds = time.perf_counter() - started
+        counting.remove()
+        answered = model.encode([answer for answer, _ in answers])
+        rows.append({
+            "sentences in a batch": count, "ms a sentence": 1e3 * seconds / len(chosen),
+            "calls a batch": len(calls) / 5,
+            "tokens of the prompt": statistics.mean(map(len, prompts)), "of them shared": len(model.prefix),
+            "tokens of the answer": statistics.mean(map(len, answered)),
+        })  # fmt: skip
+    return rows
+
+
 def tenth() -> tuple[world.Scene, world.Thing]:
     """A held-out scene and a thing in it, alone of its kind, that covers about a tenth."""
     for seed in range(world.HELD_OUT, world.HELD_OUT + 1000):
@@ -213,6 +239,7 @@ def main() -> None:
             "sizes": with_size(client, max(3, options.edits // 4)),
             "step counts": with_steps(client, source, max(3, options.edits // 4)),
             "clients": with_clients(server.grpc_url, source, options.edits),
+            "sentences": of_sentences(chain.language),
             "memory MB": memory(server.pid),
         }  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
@@ -251,7 +278,7 @@ def text(report: dict[str, Any]) -> str:
               for name, value in fixed.items()]  # fmt: skip
     lines += ["- memory (MB, instances of a model together): "
               + ", ".join(f"{name} {mb:.0f}" for name, mb in report["memory MB"].items()), ""]  # fmt: skip
-    for name in ("sizes", "step counts", "clients"):
+    for name in ("sizes", "step counts", "clients", "sentences"):
         head = list(report[name][0])
         lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         lines += [

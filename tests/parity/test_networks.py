@@ -90,6 +90,20 @@ def test_segmenter_equals_transformers(exported, batch):
     agree(run(exported, "segmenter", pixel_values=pixels, input_ids=ids, attention_mask=mask), wanted)
 
 
+@pytest.mark.parametrize("network", ["unet", "vae_encoder", "vae_decoder"])
+def test_every_group_norm_is_scaled_a_row_a_channel(exported, network):
+    """OpenVINO is slow on [channels, 1, 1] over [channels, height, width]."""
+    graph = onnx.load(exported.repository / network / "1" / "model.onnx").graph
+    users = {name: node for node in graph.node for name in node.input}
+    shapes = {constant.name: list(constant.dims) for constant in graph.initializer}
+    norms = [node for node in graph.node if node.op_type == "InstanceNormalization"]
+    assert norms
+    for norm in norms:
+        scale = users[users[norm.output[0]].output[0]]
+        assert scale.op_type == "Mul"
+        assert [shapes[name][1:] for name in scale.input if name in shapes] == [[1]]
+
+
 @pytest.mark.parametrize("network", ["unet", "vae_encoder", "vae_decoder", "text_encoder", "segmenter"])
 def test_axes_open_in_the_configuration_are_open_in_the_file(exported, network):
     """Triton's C++ backend loads no network with a number where config.pbtxt says -1."""
