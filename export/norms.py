@@ -73,6 +73,7 @@ def _constant_of(node: ir.Node) -> tuple[int, np.ndarray]:
         producer = value.producer()
         if producer is not None and producer.op_type == "CastLike":
             value = producer.inputs[0]
+            assert value is not None
         tensor = ir.convenience.get_const_tensor(value)
         if tensor is not None:
             return place, tensor.numpy()
