@@ -24,7 +24,7 @@ def main() -> int:
         http_port=options.http_port,
         metrics_port=options.metrics_port,
         host=options.host,
-        config=config_named(options.config),
+        config=config_named(options.config, options.model_repository),
         ready_model=options.ready_model,
         echo=sys.stderr,
     )
@@ -53,9 +53,12 @@ def serve(server: Server) -> None:
         raise LaunchError(f"tritonserver ended by itself with status {status}; its log is above.")
 
 
-def config_named(name: str) -> str | None:
-    """The launcher's `config` of that name."""
-    return quickest_config() if name == AUTO else None if name == "cpu" else name
+def config_named(name: str, repository: Path) -> str | None:
+    """The launcher's `config` of that name; auto is the quickest of those that models of `repository` have."""
+    if name != AUTO:
+        return None if name == "cpu" else name
+    quickest = quickest_config()
+    return quickest if any(repository.glob(f"*/configs/{quickest}.pbtxt")) else None
 
 
 def parse_arguments() -> argparse.Namespace:
