@@ -12,7 +12,8 @@ def flatten(model: ir.Model) -> int:
     OpenVINO works through an operator that broadcasts [channels, 1, 1] over [channels, height, width] a row of pixels
     at a time, and those of latents do not fill a vector: a quarter of the demo UNet's time. The numbers stay the same.
     """
-    found = [norm for node in model.graph if (norm := _Norm.of(node)) is not None]
+    norms = (_Norm.of(node) for node in model.graph if node.op_type == "InstanceNormalization")
+    found = [norm for norm in norms if norm is not None]
     for norm in found:
         norm.flatten(model.graph)
     return len(found)
@@ -28,13 +29,14 @@ class _Norm:
 
     @classmethod
     def of(cls, node: ir.Node) -> "_Norm | None":
+        """The chain behind `node`, None where something else follows."""
         chain = [node]
         for operator in ("Reshape", "Mul", "Add"):
             following = _user(chain[-1], operator)
             if following is None:
                 return None
             chain.append(following)
-        return cls(*chain[1:]) if node.op_type == "InstanceNormalization" else None
+        return cls(*chain[1:])
 
     def flatten(self, graph: ir.Graph) -> None:
         last = self._activation() or self.shift

@@ -58,7 +58,7 @@ def config_named(name: str, repository: Path) -> str | None:
     if name != AUTO:
         return None if name == "cpu" else name
     quickest = quickest_config()
-    return quickest if any(repository.glob(f"*/configs/{quickest}.pbtxt")) else None
+    return quickest if quickest and any(repository.glob(f"*/configs/{quickest}.pbtxt")) else None
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -144,7 +144,7 @@ class OpenVino:
         shapes = {name: array.shape[1:] for name, array in inputs.items()}
 
         def compile_all() -> dict[int, list[Any]]:
-            models = {size: self._model.clone() for size in (1, *self.SIZES)}
+            models = {size: self._model.clone() for size in self.SIZES}
             for size, model in models.items():
                 model.reshape({name: [size, *shape] for name, shape in shapes.items()})
             return {
