@@ -89,7 +89,7 @@ class Network:
             return self._run(requests, wanted)
         except Exception as error:
             if len(requests) == 1:
-                return [InputError(str(error)) if isinstance(error, InvalidArgument) else error]
+                return [input_error(requests[0], error)]
         return [self._run_group([inputs], [names])[0] for inputs, names in zip(requests, wanted, strict=True)]
 
     def _run(self, requests, wanted) -> list[dict[str, np.ndarray]]:
@@ -117,6 +117,18 @@ class Network:
         wait(running)  # all of them, before one that failed is tried again
         parts = [share.result() for share in running]
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def input_error(inputs: dict[str, np.ndarray], error: Exception) -> Exception:
+    """What a caller is told of a failed run, with `error` as its cause: shapes that fit one by one, but not together,
+    or values that the network cannot take. The runtimes say so with places in their own sources."""
+    if isinstance(error, ConfigError | MemoryError):
+        return error
+    given = ", ".join(f"{name} {Port(name, triton_name(x.dtype), x.shape)}" for name, x in sorted(inputs.items()))
+    reason = str(error).rpartition("Status Message: ")[2] if isinstance(error, InvalidArgument) else ""
+    told = InputError(f"the network cannot be run on {given}{f': {reason}' if reason and '/' not in reason else ''}")
+    told.__cause__ = error
+    return told
 
 
 def compare(ports: Sequence[Port], graph: dict[str, Port], role: str, known: Collection[str] = ()) -> list[str]:

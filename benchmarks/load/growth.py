@@ -62,15 +62,26 @@ def memory(pid: int) -> dict[str, float]:
     """Resident megabytes of the session that `pid` leads: of each Triton model, all its instances together, and of
     "tritonserver". A page that n processes share counts 1/n for each (PSS), so the sum is true."""
     found: Counter[str] = Counter()
+    for process, name in processes(pid).items():
+        try:
+            kilobytes = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text(), re.MULTILINE)
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+        found[name] += int(kilobytes[1]) if kilobytes else 0
+    return {name: kilobytes * 1024 / 1e6 for name, kilobytes in sorted(found.items())}
+
+
+def processes(pid: int) -> dict[int, str]:
+    """The processes of the session that `pid` leads, by number, and their owners."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
             if session == pid:
-                kilobytes = re.search(r"^Pss: +(\d+) kB", (process / "smaps_rollup").read_text(), re.MULTILINE)
-                found[owner((process / "cmdline").read_text().split("\0"))] += int(kilobytes[1]) if kilobytes else 0
-        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+                found[int(process.name)] = owner((process / "cmdline").read_text().split("\0"))
+        except (FileNotFoundError, ProcessLookupError):
             continue
-    return {name: kilobytes * 1024 / 1e6 for name, kilobytes in sorted(found.items())}
+    return found
 
 
 def owner(command: list[str]) -> str:

@@ -95,6 +95,13 @@ def test_a_shape_the_model_does_not_take_is_an_invalid_argument(client):
     assert "input 'index' is INT64 [1, 2] and the model takes INT64 [-1, 1]" in bad.message()
 
 
+def test_shapes_that_do_not_fit_together_are_an_invalid_argument_without_the_runtimes_own_words(client):
+    with pytest.raises(InferenceServerException) as error:
+        call(client, "scale_rows", x=np.ones((2, 2), np.float32), factor=np.ones((3, 1), np.float32))
+    assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert "/" not in error.value.message()
+
+
 def test_a_wrong_dtype_is_an_invalid_argument(client):
     with pytest.raises(InferenceServerException) as error:
         call(client, "tally", x=row(1, dtype=np.int64))

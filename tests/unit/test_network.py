@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from serving.network import ConfigError, InputError, Network
+from serving.network import ConfigError, InputError, Network, input_error
 from tests.served.onnx_models import graph, identity, lookup, tally
 
 FLOAT = TensorProto.FLOAT
@@ -67,6 +67,14 @@ def test_a_failed_run_is_repeated_one_by_one(tmp_path):
     assert good["value"].item() == 30
     assert isinstance(bad, InputError)
     assert last["value"].item() == 10
+
+
+def test_a_runtimes_own_words_stay_with_the_operator():
+    cause = RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Status Message: /src/reshape_helper.h:84 no")
+    error = input_error({"x": np.ones((2, 3), np.float32)}, cause)
+    assert str(error) == "the network cannot be run on x FP32 [2, 3]"
+    assert error.__cause__ is cause
+    assert isinstance(input_error({}, MemoryError()), MemoryError)
 
 
 def test_an_output_without_the_batch_axis_is_found_when_requests_merge(tmp_path):

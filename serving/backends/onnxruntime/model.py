@@ -31,9 +31,16 @@ class TritonPythonModel:
 
 
 def respond(answer):
-    """The response that carries one answer of `Network.run_all`."""
+    """The response that carries one answer of `Network.run_all`; what only operators may read goes to the log."""
+    if isinstance(answer, InputError):
+        if answer.__cause__ is not None:
+            pb_utils.Logger.log_error(f"{answer}: {answer.__cause__}")
+        return refusal(str(answer), pb_utils.TritonError.INVALID_ARG)
     if isinstance(answer, Exception):
-        code = "INVALID_ARG" if isinstance(answer, InputError) else "INTERNAL"
-        error = pb_utils.TritonError(str(answer), getattr(pb_utils.TritonError, code))
-        return pb_utils.InferenceResponse(error=error)
+        pb_utils.Logger.log_error(f"a network failed: {answer!r}")
+        return refusal("internal: the network failed; the server's log says why.", pb_utils.TritonError.INTERNAL)
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.items()])
+
+
+def refusal(message: str, code: int):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
