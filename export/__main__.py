@@ -12,7 +12,7 @@ from export.checkpoint import overridden, settings
 from export.errors import ExportError
 from export.presets import PRESETS, Hub, Preset, covering, table
 from export.release import STEPS, Release, exclusive
-from export.steps import Order, export
+from export.steps import Order, Source, export
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -100,20 +100,20 @@ def order(options: argparse.Namespace, preset: Preset, step: str) -> Order:
                  options.precision or preset.precision)  # fmt: skip
 
 
-def locate(options: argparse.Namespace, preset: Preset, step: str) -> tuple[Path, str]:
-    """The checkpoint folder of `step`, and its source in words."""
+def locate(options: argparse.Namespace, preset: Preset, step: str) -> tuple[Path, Source]:
+    """The checkpoint folder of `step`, and where it came from."""
     given, own = options.checkpoint, preset.checkpoints[step]
     if given is None and isinstance(own, Path):
-        return own, "the demo weights"
+        return own, Source("the demo weights")
     from export import hub  # and huggingface_hub, which the demo needs not wait for
 
     if given is not None and (Path(given).is_dir() or not hub.REPOSITORY.fullmatch(given)):
         folder = Path(given)
-        return (folder / step if (folder / step).is_dir() else folder), "a folder"
+        return (folder / step if (folder / step).is_dir() else folder), Source("a folder")
     asked = own if given is None else Hub(given, options.revision or "main", "")
     assert isinstance(asked, Hub)
     folder = hub.fetch(asked.id, options.revision or asked.revision)
-    return folder, f"{asked.id} at {folder.name}"
+    return folder, Source(asked.id, folder.name)
 
 
 if __name__ == "__main__":

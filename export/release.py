@@ -6,16 +6,15 @@ inside the models' own (so on the same file system), which Triton ignores and th
 """
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from export import manifest
 from export.errors import ExportError
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -61,10 +60,10 @@ class Release:
 
     def origin(self) -> Origin | None:
         """What this release was made from; None where there is no complete release."""
-        manifest = self.place(self.step) / "release.json"
-        if not manifest.exists() or not all(self.place(model).is_dir() for model in self.models):
+        folder = self.place(self.step)
+        if not (folder / manifest.NAME).exists() or not all(self.place(model).is_dir() for model in self.models):
             return None
-        written = json.loads(manifest.read_text(encoding="utf-8"))["origin"]
+        written = manifest.read(folder)["origin"]
         return Origin(**{field.name: written.get(field.name, "") for field in fields(Origin)})
 
     def exists(self) -> bool:
@@ -95,12 +94,11 @@ class Release:
         for model in self.models:
             os.rename(self.staged(model), self.place(model))
 
-    def write_manifest(self, folder: Path, origin: Origin, source: str, networks: dict[str, Any]) -> None:
-        """Write release.json into `folder`, replacing one that is there in one go; `source` is for people."""
-        content = {"release": self.number, "source": source, "origin": asdict(origin), "networks": networks}
-        fresh = folder / ".release.json"
-        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(fresh, folder / "release.json")
+    def write_manifest(self, made: Mapping[str, Any]) -> None:
+        """Write the manifest of the staged folders, last of all that goes into them; `made` says of what and how."""
+        files = manifest.files({model: self.staged(model) for model in self.models})
+        content = {"release": self.number, "step": self.step, **made, "tools": manifest.tools(), "files": files}
+        manifest.write(self.staged(self.step), content)
 
 
 @contextmanager
@@ -119,13 +117,3 @@ def exclusive(repository: Path, models: Iterable[str]) -> Iterator[None]:
         raise ExportError(f"another export is at work in {repository}: wait until it has ended") from None
     finally:
         os.close(lock)
-
-
-def fingerprint(files: Iterable[Path], base: Path) -> str:
-    """SHA-256 over the names (relative to `base`) and contents of `files`, whatever their order."""
-    total = hashlib.sha256()
-    for file in sorted(files):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{file.relative_to(base).as_posix()}\0{content}\n".encode())
-    return total.hexdigest()

@@ -4,14 +4,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from export import manifest
 from export.checkpoint import Settings, readable
 from export.errors import ExportError
-from export.release import Origin, Release, fingerprint
+from export.manifest import fingerprint
+from export.release import Origin, Release
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint came from: its id on the hub and the commit, or for people what else it is."""
+
+    checkpoint: str
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class Order:
     """What a release shall be made from: a checkpoint folder, where it came from, and how."""
 
     checkpoint: Path
-    source: str
+    source: Source
     settings: Settings
     precision: str
 
@@ -52,7 +62,8 @@ def export(release: Release, order: Order, tell: Tell, *, may_replace: bool) -> 
         if current_origin(release, order) != origin:
             raise ExportError(f"{order.checkpoint} changed while it was exported: run the export again")
         shutil.copyfile(source_of(release), release.staged(release.step) / "model.py")
-        release.write_manifest(release.staged(release.step), origin, order.source, networks)
+        made = {"source": asdict(order.source), "origin": asdict(origin), "networks": networks}
+        release.write_manifest(made)
     tell(f"{release.step}: release {release.number} is in place")
 
 
@@ -83,5 +94,6 @@ def renew_model_py(release: Release, origin: Origin) -> None:
     fresh = folder / ".model.py"
     shutil.copyfile(source_of(release), fresh)
     os.replace(fresh, folder / "model.py")
-    written = json.loads((folder / "release.json").read_text(encoding="utf-8"))
-    release.write_manifest(folder, origin, written["source"], written["networks"])
+    written = manifest.read(folder)
+    files = {**written["files"], f"{release.step}/model.py": manifest.entry(folder / "model.py")}
+    manifest.write(folder, {**written, "origin": asdict(origin), "files": files})
