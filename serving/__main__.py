@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from serving.access import ADMIN_KEY, Tls, key_file
 from serving.launcher import Server
 from serving.preflight import LaunchError
 from serving.runtime import quickest_config
@@ -18,19 +19,9 @@ AUTO = "auto"
 
 def main() -> int:
     options = parse_arguments()
-    server = Server(
-        options.model_repository,
-        grpc_port=options.grpc_port,
-        http_port=options.http_port,
-        metrics_port=options.metrics_port,
-        host=options.host,
-        config=config_named(options.config, options.model_repository),
-        ready_model=options.ready_model,
-        echo=sys.stderr,
-    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a KeyboardInterrupt
     try:
-        serve(server)
+        serve(configured(options))
     except KeyboardInterrupt:
         print("recast: stopped", flush=True)
     except LaunchError as error:
@@ -39,13 +30,31 @@ def main() -> int:
     return 0
 
 
+def configured(options: argparse.Namespace) -> Server:
+    """The server that the command line describes; LaunchError for what cannot be."""
+    return Server(
+        options.model_repository,
+        grpc_port=options.grpc_port,
+        http_port=options.http_port,
+        metrics_port=options.metrics_port,
+        host=options.host,
+        tls=tls_named(options),
+        config=config_named(options.config, options.model_repository),
+        ready_model=options.ready_model,
+        echo=sys.stderr,
+    )
+
+
 def serve(server: Server) -> None:
     """Run `server` until an exception, LaunchError when it ends by itself."""
     started = time.monotonic()
-    with server:
+    with key_file(server.admin_key) as key, server:
+        for warning in server.warnings:
+            print(f"recast: warning: {warning}", file=sys.stderr)
         print(
             f"recast: ready after {time.monotonic() - started:.1f} s: '{server.ready_model}' on "
-            f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url} (Ctrl-C stops)",
+            f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}, "
+            f"admin key in {key or ADMIN_KEY} (Ctrl-C stops)",
             flush=True,
         )
         while (status := server.poll()) is None:
@@ -59,6 +68,16 @@ def config_named(name: str, repository: Path) -> str | None:
         return None if name == "cpu" else name
     quickest = quickest_config()
     return quickest if quickest and any(repository.glob(f"*/configs/{quickest}.pbtxt")) else None
+
+
+def tls_named(options: argparse.Namespace) -> Tls | None:
+    """The TLS that the command line asks for; LaunchError for half of it."""
+    certificate, key, client_ca = options.tls_certificate, options.tls_key, options.tls_client_ca
+    if certificate and key:
+        return Tls(certificate, key, client_ca)
+    if certificate or key or client_ca:
+        raise LaunchError("TLS needs both --tls-certificate and --tls-key; --tls-client-ca goes with them.")
+    return None
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -84,6 +103,13 @@ def parse_arguments() -> argparse.Namespace:
             metavar="PORT",
             help="0 for a free one (default: %(default)s)",
         )
+    parser.add_argument(
+        "--tls-certificate", type=Path, metavar="FILE", help="serve gRPC under TLS with this chain (PEM)"
+    )
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's private key (PEM)")
+    parser.add_argument(
+        "--tls-client-ca", type=Path, metavar="FILE", help="answer only clients with a certificate of these CAs (PEM)"
+    )
     parser.add_argument(
         "--config",
         metavar="NAME",

@@ -8,10 +8,9 @@ from __future__ import annotations
 import secrets
 
 import numpy as np
-import tritonclient.grpc as triton
-from tritonclient.utils import InferenceServerException
 
 from serving.errors import EditError
+from serving.local import CallError, Local
 from serving.picture import Picture, encode, encode_mask
 from serving.preflight import LaunchError
 
@@ -21,7 +20,7 @@ EXPECTED = ("not_an_edit", "object_not_found")
 """Errors of steps that work: the weights need not find anything in the made-up picture."""
 
 
-def probe(grpc_url: str, timeout: float) -> None:
+def probe(server: Local, timeout: float) -> None:
     """Call parse, mask and inpaint once each; LaunchError says which of them fails. `timeout` in seconds a call."""
     ramp = np.linspace(0, 255, SIDE, dtype=np.uint8)
     pixels = np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], axis=-1)
@@ -39,18 +38,15 @@ def probe(grpc_url: str, timeout: float) -> None:
             "num_inference_steps": 2,
         },
     }
-    with triton.InferenceServerClient(grpc_url) as client:
-        for model, values in calls.items():
-            try:
-                client.infer(model, [_tensor(name, value) for name, value in values.items()], client_timeout=timeout)
-            except InferenceServerException as error:
-                typed = EditError.parse(error.message() or "")
-                if typed is None or typed.name not in EXPECTED:
-                    raise LaunchError(f"the step '{model}' fails on a plain request: {error.message()}") from None
+    for model, values in calls.items():
+        try:
+            server.infer(model, {name: _array(value) for name, value in values.items()}, timeout)
+        except CallError as error:
+            typed = EditError.parse(error.message)
+            if typed is None or typed.name not in EXPECTED:
+                raise LaunchError(f"the step '{model}' fails on a plain request: {error.message}") from None
 
 
-def _tensor(name: str, value: bytes | str | int) -> triton.InferInput:
-    number = isinstance(value, int)
-    tensor = triton.InferInput(name, [1, 1], "INT32" if number else "BYTES")
+def _array(value: bytes | str | int) -> np.ndarray:
     content = value.encode() if isinstance(value, str) else value
-    return tensor.set_data_from_numpy(np.array([[content]], np.int32 if number else np.object_))
+    return np.array([[content]], np.int32 if isinstance(value, int) else np.object_)

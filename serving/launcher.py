@@ -13,18 +13,25 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from serving import hidden
+from serving.access import LOOPBACK, Access, Tls, admin_key
 from serving.canary import probe
+from serving.local import Local
 from serving.preflight import LaunchError, check_machine, check_repository, choose_ports
 from serving.runtime import Triton, assemble, environment
 
 EXIT_TIMEOUT = 15  # seconds that requests in flight get to finish after a stop is asked for
-CACHE_BYTES = 64 << 20
 FRONT_DOOR = "replace"
+# A client that vanished without a word is noticed after 20 s, not after Triton's 2 hours.
+KEEPALIVE = (
+    "--grpc-keepalive-time=10000",
+    "--grpc-keepalive-timeout=10000",
+    "--grpc-keepalive-permit-without-calls=1",
+    "--grpc-http2-max-pings-without-data=0",
+)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -46,7 +53,8 @@ class Server:
         grpc_port: int = 0,
         http_port: int = 0,
         metrics_port: int = 0,
-        host: str = "127.0.0.1",
+        host: str = LOOPBACK,
+        tls: Tls | None = None,
         config: str | None = None,
         ready_model: str = FRONT_DOOR,
         ready_timeout: float = 600.0,
@@ -54,13 +62,14 @@ class Server:
         echo: TextIO | None = None,
     ):
         self.repository = Path(repository).absolute()
-        self.host = host
+        self.access = Access(host, admin_key(), tls)
         self.ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         self.config = config
         self.ready_model = ready_model
         self.ready_timeout = ready_timeout
         self.echo = echo
         self._given_log = log_path
+        self.warnings: list[str] = []
         self._process: subprocess.Popen | None = None
         self._folder: Path | None = None
 
@@ -74,6 +83,16 @@ class Server:
     @property
     def pid(self) -> int:
         return self._running().pid
+
+    @property
+    def admin_key(self) -> str:
+        """What opens the server's control protocols."""
+        return self.access.admin_key
+
+    @property
+    def local(self) -> Local:
+        """Control and inference from this machine, whatever TLS is on."""
+        return Local(self.http_url, self.admin_key)
 
     @property
     def grpc_url(self) -> str:
@@ -91,14 +110,17 @@ class Server:
         """Start and wait until `ready_model` is ready; LaunchError says what prevents it."""
         check_machine()
         check_repository(self.repository, self.ready_model, self.config)
-        self.ports = choose_ports(self.host, self.ports)
+        if self.access.tls is not None:
+            self.access.tls.check()
+        self.warnings = self.access.warnings()
+        self.ports = choose_ports({protocol: self.access.address(protocol) for protocol in self.ports}, self.ports)
         self._folder = Path(tempfile.mkdtemp(prefix="recast-serving-"))
         self.log_path = self._given_log or self._folder / "tritonserver.log"
         try:
             self._spawn(self._folder)
             self._wait_ready()
             if self.ready_model == FRONT_DOOR:
-                probe(self.grpc_url, self.ready_timeout)
+                probe(self.local, self.ready_timeout)
         except BaseException:
             self.stop()
             raise
@@ -128,22 +150,27 @@ class Server:
         return self._process
 
     def _url(self, protocol: str) -> str:
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
-        return f"{host}:{self.ports[protocol]}"
+        host = self.access.address(protocol)
+        return f"{LOOPBACK if host == '0.0.0.0' else host}:{self.ports[protocol]}"
 
     def _spawn(self, folder: Path) -> None:
         triton = Triton.find()
-        self._process = subprocess.Popen(
-            self._command(triton, assemble(folder, triton)),
-            env=environment(folder, triton),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Ctrl-C reaches the launcher alone, which then stops the server in order
-            preexec_fn=_die_with_parent,
-        )
+        command = self._command(triton, assemble(folder, triton))
+        options: dict[str, Any] = {
+            "env": environment(folder, triton),
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            "errors": "replace",
+            "start_new_session": True,  # Ctrl-C reaches the launcher alone, which then stops the server in order
+            "preexec_fn": _die_with_parent,
+        }
+        try:
+            self._process = hidden.start(command, self.admin_key, **options)
+        except PermissionError as error:
+            self.warnings.append(f"every user of this machine can read the admin key in /proc: {error}.")
+            self._process = subprocess.Popen(command, **options)
         self._reader = threading.Thread(target=self._copy_log, args=(self._process,), daemon=True)
         self._reader.start()
 
@@ -152,19 +179,17 @@ class Server:
             str(triton.tritonserver),
             f"--model-repository={self.repository}",
             f"--backend-directory={backends}",
-            f"--cache-directory={triton.caches}",
-            f"--cache-config=local,size={CACHE_BYTES}",
             "--model-control-mode=explicit",
             "--load-model=*",
             # Configs are complete, by hand; completing them would start every Python model's process twice.
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={EXIT_TIMEOUT}",
+            *KEEPALIVE,
+            *self.access.options(),
         ]
         if self.config is not None:
             command.append(f"--model-config-name={self.config}")
-        for protocol, port in self.ports.items():
-            command += [f"--{protocol}-address={self.host}", f"--{protocol}-port={port}"]
-        return command
+        return command + [f"--{protocol}-port={port}" for protocol, port in self.ports.items()]
 
     def _copy_log(self, process: subprocess.Popen) -> None:
         assert process.stdout is not None
@@ -176,13 +201,12 @@ class Server:
                     self.echo.flush()
 
     def _wait_ready(self) -> None:
-        url = f"http://{self.http_url}/v2/models/{self.ready_model}/ready"
         deadline = time.monotonic() + self.ready_timeout
         while time.monotonic() < deadline:
             if self.poll() is not None:
                 self._reader.join(5)
                 raise LaunchError(explain(self.log_path.read_text(), self.poll()))
-            if _answers(url):
+            if self.local.ready(self.ready_model):
                 return
             time.sleep(0.1)
         raise LaunchError(f"'{self.ready_model}' was not ready after {self.ready_timeout:.0f} s.")
@@ -204,14 +228,6 @@ def explain(log: str, status: int | None) -> str:
 def _brief(reason: str) -> str:
     """The first sentence of a model's own reason, without the traceback that Triton appends as '\\n'."""
     return reason.split("\\n")[0].removesuffix('"')
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _die_with_parent() -> None:

@@ -97,8 +97,8 @@ def _is_version(folder: Path) -> bool:
     return folder.name.isdecimal() and folder.is_dir()
 
 
-def choose_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
-    """`ports` with each 0 replaced by a free one; LaunchError for one that is taken."""
+def choose_ports(addresses: dict[str, str], ports: dict[str, int]) -> dict[str, int]:
+    """`ports` by protocol with each 0 replaced by one free at its address; LaunchError for one that is taken."""
     sockets, chosen = [], {}
     try:
         for protocol, port in ports.items():
@@ -106,11 +106,11 @@ def choose_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
             sockets.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((host, port))
+                listener.bind((addresses[protocol], port))
                 listener.listen()
             except OSError as error:
                 raise LaunchError(
-                    f"{host} port {port} cannot be used ({error.strerror}): stop what uses it "
+                    f"{addresses[protocol]} port {port} cannot be used ({error.strerror}): stop what uses it "
                     f"or choose another with --{protocol}-port."
                 ) from None
             chosen[protocol] = listener.getsockname()[1]

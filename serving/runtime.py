@@ -18,7 +18,6 @@ class Triton:
     """The parts of a tritonserver: the nvidia-pytriton wheel's, or those of an installed one."""
 
     tritonserver: Path
-    caches: Path
     backends: Path
     libraries: Path | None = None
     stub: Path | None = None  # of the running Python; None when `backends` is complete
@@ -32,7 +31,7 @@ class Triton:
     @classmethod
     def of_home(cls, home: Path) -> "Triton":
         """The one in `home`, laid out as in NVIDIA's image, with a C++ onnxruntime backend of its own."""
-        triton = cls(home / "bin" / "tritonserver", home / "caches", home / "backends")
+        triton = cls(home / "bin" / "tritonserver", home / "backends")
         needed = [triton.tritonserver, *(triton.backends / name for name in ("python", "onnxruntime"))]
         missing = [str(path) for path in needed if not path.exists()]
         if missing:
@@ -50,7 +49,7 @@ class Triton:
         minor = f"{sys.version_info.major}.{sys.version_info.minor}"
         stub = root / "python_backend_stubs" / minor / "triton_python_backend_stub"
         libraries = package.parent / "nvidia_pytriton.libs"
-        triton = cls(root / "bin" / "tritonserver", root / "caches", root / "backends", libraries, stub)
+        triton = cls(root / "bin" / "tritonserver", root / "backends", libraries, stub)
         if not triton.tritonserver.is_file():
             raise LaunchError(f"the nvidia-pytriton package holds no {triton.tritonserver}: install it again.")
         if not stub.is_file():

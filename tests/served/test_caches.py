@@ -72,10 +72,5 @@ def test_a_restarted_server_gives_the_same_bytes_and_a_new_release_its_own_answe
         assert plain.replace(**ask).report["releases"]["mask"] == 1
         for model in ("segmenter", "mask"):
             shutil.copytree(repository / model / "1", repository / model / "2")
-            load(server, model)
+            server.local.load(model)
         assert plain.replace(**ask).report["releases"]["mask"] == 2
-
-
-def load(server, model):
-    request = urllib.request.Request(f"http://{server.http_url}/v2/repository/models/{model}/load", method="POST")
-    urllib.request.urlopen(request, timeout=60).close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from serving import preflight
+from serving.__main__ import configured, parse_arguments
+from serving.access import ADMIN_HEADER, Access, Tls
 from serving.launcher import Server
 from serving.preflight import LaunchError
 from serving.runtime import Triton, assemble
@@ -104,10 +107,14 @@ def test_a_signal_stops_everything_with_status_0(serve, number):
     process, line = serve()
     assert line.startswith("recast: ready after")
     assert "'tally' on gRPC 127.0.0.1:" in line
+    key = Path(re.search(r"admin key in (\S+)", line)[1])
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert len(key.read_text()) >= 16
     pids = children(process.pid)
     process.send_signal(number)
     assert process.wait(30) == 0
     assert not alive(pids)
+    assert not key.exists()
 
 
 def test_a_killed_launcher_takes_the_server_along(serve):
@@ -176,6 +183,28 @@ def test_an_old_or_other_c_library_is_named(monkeypatch, found):
         preflight.check_glibc()
 
 
+@pytest.mark.parametrize("key", ["short", "a key with a space in it", "sixteen:of:these", "überlang-und-seltsam"])
+def test_an_unfit_admin_key_is_refused(monkeypatch, repository, key):
+    monkeypatch.setenv("RECAST_ADMIN_KEY", key)
+    with pytest.raises(LaunchError, match="RECAST_ADMIN_KEY must be 16 or more"):
+        Server(repository, ready_model="tally")
+
+
+def test_half_of_tls_and_absent_files_are_refused(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["serving", "--tls-key=server.key"])
+    with pytest.raises(LaunchError, match="--tls-certificate and --tls-key"):
+        configured(parse_arguments())
+    with pytest.raises(LaunchError, match=r"cannot read .*absent\.pem for TLS: No such file"):
+        Server(repository, ready_model="tally", tls=Tls(tmp_path / "absent.pem", tmp_path / "absent.key")).start()
+
+
+def test_an_open_address_without_tls_is_warned_of():
+    assert "without TLS" in Access("0.0.0.0", "a key").warnings()[0]
+    assert not Access("127.0.0.2", "a key").warnings()
+    assert not Access("localhost", "a key").warnings()
+    assert not Access("0.0.0.0", "a key", Tls(Path("server.pem"), Path("server.key"))).warnings()
+
+
 def test_numpy_2_is_refused(monkeypatch):
     monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "2.4.0")
     with pytest.raises(LaunchError, match=r"numpy below 2 and finds 2\.4\.0"):
@@ -186,7 +215,6 @@ def test_an_installed_tritonserver_serves_with_its_own_backends(repository, tmp_
     """As in NVIDIA's image: here the wheel's parts, laid out like an installation with an onnxruntime backend."""
     wheel, home = Triton.of_wheel(), tmp_path_factory.mktemp("tritonserver")
     assemble(home, wheel)
-    shutil.copytree(wheel.caches, home / "caches")
     (home / "bin").mkdir()
     (home / "bin" / "tritonserver").symlink_to(wheel.tritonserver)
     monkeypatch.setenv("TRITONSERVER_HOME", str(home))
@@ -205,7 +233,10 @@ def test_a_named_configuration_rules_where_a_model_has_it(repository, tmp_path):
     with Server(repository, config="small", ready_model="tally") as server:
         sizes = {}
         for name in ("tally", "plain"):
-            with urllib.request.urlopen(f"http://{server.http_url}/v2/models/{name}/config") as answer:
+            url = f"http://{server.http_url}/v2/models/{name}/config"
+            with urllib.request.urlopen(
+                urllib.request.Request(url, headers={ADMIN_HEADER: server.admin_key})
+            ) as answer:
                 sizes[name] = json.load(answer)["max_batch_size"]
     assert sizes == {"tally": 3, "plain": 8}
 

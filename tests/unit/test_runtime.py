@@ -10,7 +10,7 @@ from serving.runtime import HOME, Triton, assemble, environment
 def home(tmp_path, monkeypatch):
     """A folder laid out as /opt/tritonserver in NVIDIA's image, and named by the environment."""
     home = tmp_path / "tritonserver"
-    for folder in ("bin", "caches", "backends/python", "backends/onnxruntime"):
+    for folder in ("bin", "backends/python", "backends/onnxruntime"):
         (home / folder).mkdir(parents=True)
     (home / "bin" / "tritonserver").touch()
     monkeypatch.setenv(HOME, str(home))
@@ -20,7 +20,6 @@ def home(tmp_path, monkeypatch):
 def test_an_installed_tritonserver_is_run_with_the_backends_it_has(home, tmp_path):
     triton = Triton.find()
     assert triton.tritonserver == home / "bin" / "tritonserver"
-    assert triton.caches == home / "caches"
     folder = tmp_path / "launch"
     folder.mkdir()
     assert assemble(folder, triton) == home / "backends"
