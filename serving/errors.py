@@ -7,9 +7,13 @@ CODES = {
     "not_an_edit": "INVALID_ARG",
     "object_not_found": "NOT_FOUND",
     "overloaded": "UNAVAILABLE",
+    "restarting": "UNAVAILABLE",
     "cancelled": "CANCELLED",
     "internal": "INTERNAL",
 }
+
+# Triton's words for a model whose process is dead, and for one that is not there between an unload and a load.
+_AWAY = ("is not healthy", "not ready", "has no available versions", "is stopping")
 
 
 class EditError(Exception):
@@ -43,3 +47,15 @@ class EditError(Exception):
             message = rest
         name, found, sentence = message.partition(": ")
         return cls(name, sentence) if found and name in CODES else None
+
+
+def away(message: str) -> bool:
+    """Whether Triton's message says that a model, or the process behind it, is gone for a moment."""
+    return any(words in message.lower() for words in _AWAY)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether there was no memory for this request: Python's, torch's or ONNX Runtime's way to say so."""
+    words = ("Failed to allocate memory", "bad_alloc", "bad allocation")
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(word in str(error) for word in words)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import EditError
+from serving.errors import EditError, away, out_of_memory
 
 try:
     import triton_python_backend_utils as pb_utils
@@ -72,7 +72,8 @@ def infer(
     """Call another model of this server (BLS) and return its outputs by name, in host memory.
 
     `inputs` carry the batch axis. Raises EditError: the called step's own typed error where it has one,
-    else `overloaded` or `cancelled` by code, else `internal`, its cause in the server's log.
+    else `restarting` while that step is gone, `overloaded` or `cancelled` by code, else `internal`, its cause in the
+    server's log.
     """
     request = pb_utils.InferenceRequest(
         model_name=model,
@@ -95,6 +96,8 @@ def _error_of(model: str, version: int, error) -> EditError:
     typed = EditError.parse(error.message())
     if typed is not None:
         return typed
+    if away(error.message()):
+        return EditError("restarting", f"the model '{model}' is being started again; try again in a moment.")
     if error.code() == pb_utils.TritonError.UNAVAILABLE:
         return EditError("overloaded", f"the model '{model}' takes no more requests now; try again later.")
     if error.code() == pb_utils.TritonError.CANCELLED:
@@ -136,20 +139,25 @@ class Step:
     def execute(self, requests) -> list:
         answers = guarded(self.respond_all, requests)
         if isinstance(answers, EditError):
-            answers = [answers] * len(requests)
+            if len(requests) > 1:  # each alone, so that only the guilty one gets the error
+                return [self.execute([request])[0] for request in requests]
+            answers = [answers]
         return [response(answer) for answer in answers]
 
 
 def guarded(function, *arguments) -> Any:
     """`function(*arguments)`, an exception turned into the EditError to answer with.
 
-    Unforeseen exceptions become `internal` with no detail: their traceback goes to the server's log.
+    Too little memory is `overloaded`. Unforeseen exceptions become `internal` with no detail: their traceback goes to
+    the server's log.
     """
     try:
         return function(*arguments)
     except EditError as error:
         return error
-    except Exception:
+    except Exception as error:
+        if out_of_memory(error):
+            return EditError("overloaded", "there is no memory for this request now; try again, or send less.")
         pb_utils.Logger.log_error(traceback.format_exc())
         return EditError("internal", "the server failed on this request; its log says why.")
 

@@ -13,6 +13,7 @@ from .errors import (
     ObjectNotFound,
     Overloaded,
     RecastError,
+    Restarting,
     ServerUnavailable,
 )
 from .results import Edit, MaskResult, ParseResult, Status, StepStatus
@@ -34,6 +35,7 @@ __all__ = [
     "Overloaded",
     "ParseResult",
     "RecastError",
+    "Restarting",
     "ServerUnavailable",
     "Status",
     "StepStatus",

@@ -21,7 +21,9 @@ class Client:
     Args:
         url: host:port of the server's gRPC port.
         timeout: seconds that a call may take, retries included; None is no limit. Each call may set its own.
-        retries: how often a call is tried again while the server is overloaded; other errors never are.
+        retries: how often a call is tried again that the server was too busy for, or that was lost in a restart of
+            it or of one of its processes. While a server that has answered before is away, calls wait until their
+            timeout. 0 switches both off; other errors are never tried again.
 
     Every method raises a `RecastError`, whose subclasses say what went wrong (see `recast.errors`).
     """

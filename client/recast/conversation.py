@@ -1,4 +1,4 @@
-"""How a call is held: deadline, translated errors, retry of `overloaded` alone. Shared by both clients."""
+"""How a call is held: deadline, translated errors, retries. Shared by both clients."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar
 
 from tritonclient.utils import InferenceServerException
 
 from .calls import Call
-from .errors import Overloaded, ServerUnavailable, translate
+from .errors import DeadlineExceeded, Overloaded, RecastError, Restarting, ServerUnavailable, translate
 from .results import Status, StepStatus
 from .transport import Transport
 
@@ -19,6 +20,8 @@ Result = TypeVar("Result")
 
 STEPS = ("replace", "parse", "mask", "inpaint")
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+AWAY_PAUSE = 1.0
+"""The longest pause, in seconds, while a server is away: it is missed by no more than that."""
 
 
 class Deadline:
@@ -37,33 +40,58 @@ class Deadline:
         return left is None or left > pause
 
 
-def backoff(retries: int) -> Iterator[float]:
-    """Seconds to wait before each retry: doubling, jittered so that clients turned away together part."""
-    for attempt in range(retries):
-        yield random.uniform(0.5, 1.0) * min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
+def backoff(retries: int | None, longest: float = LONGEST_PAUSE) -> Iterator[float]:
+    """Seconds to wait before each retry: doubling, jittered so that clients turned away together part.
+
+    None retries have no end.
+    """
+    for attempt in count() if retries is None else range(retries):
+        yield random.uniform(0.5, 1.0) * min(FIRST_PAUSE * 2 ** min(attempt, 30), longest)
 
 
-@dataclass(frozen=True)
+class Patience:
+    """What is tried again, and after what pause.
+
+    A call that the server refused, or had begun when it was lost, `retries` times: an edit that ends processes must
+    not do so for ever. One that found the server away, until its deadline; with 0 retries not either.
+    """
+
+    def __init__(self, retries: int, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._bounded = backoff(retries)
+        self._away = backoff(None if retries else 0, AWAY_PAUSE)
+
+    def pause(self, error: RecastError) -> float | None:
+        """Seconds to wait before the call is tried again, None to give up."""
+        if not isinstance(error, Overloaded | Restarting):
+            return None
+        away = isinstance(error, Restarting) and not error.begun
+        pause = next(self._away if away else self._bounded, None)
+        return pause if pause is not None and self._deadline.allows(pause) else None
+
+
+@dataclass
 class Conversation:
-    """Calls to one server over one transport."""
+    """Calls to one server over one transport. `met` once it has answered any of them."""
 
     transport: Transport
     url: str
     timeout: float | None
     retries: int
+    met: bool = False
 
     async def ask(self, build: Callable[[], Call[Result]], timeout: float | None) -> Result:
-        """The result of a call, tried again while the server is overloaded and the deadline allows."""
+        """The result of a call, tried again while the server is overloaded or away and the deadline allows."""
         deadline = self._deadline(timeout)
         call = await self.transport.compute(build)
-        pauses = backoff(self.retries)
+        patience = Patience(self.retries, deadline)
         while True:
             try:
                 answer = await self._call("infer", deadline, model_name=call.model, inputs=call.inputs)
                 break
-            except Overloaded:
-                pause = next(pauses, None)
-                if pause is None or not deadline.allows(pause):
+            except RecastError as error:
+                pause = patience.pause(error)
+                if pause is None:
                     raise
                 await self.transport.pause(pause)
         return await self.transport.compute(lambda: call.read(answer))
@@ -86,9 +114,13 @@ class Conversation:
 
     async def _call(self, method: str, deadline: Deadline, **arguments: Any) -> Any:
         try:
-            return await self.transport.call(method, client_timeout=deadline.left(), **arguments)
+            answer = await self.transport.call(method, client_timeout=deadline.left(), **arguments)
         except InferenceServerException as error:
-            raise translate(error, url=self.url, timeout=deadline.seconds) from error
+            failure = translate(error, url=self.url, timeout=deadline.seconds, met=self.met)
+            self.met = self.met or not isinstance(failure, ServerUnavailable | DeadlineExceeded)
+            raise failure from error
+        self.met = True
+        return answer
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self.timeout if timeout is None else timeout)

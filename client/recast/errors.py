@@ -7,10 +7,11 @@ RecastError
 │   ├── InvalidOption     seed, steps, guidance … out of range
 │   └── NotAnEdit         the sentence names nothing to replace
 ├── ObjectNotFound        no region of the picture reaches the threshold
-├── Overloaded            the server's queue is full: the only error that is tried again
+├── Overloaded            the server's queue is full; tried again
 ├── DeadlineExceeded      no answer within the timeout
 ├── Cancelled             the call was cancelled
 ├── ServerUnavailable     nobody answers there, or it does not serve Recast
+│   └── Restarting        the server, or a process of it, ended or stops and another starts; tried again
 └── InternalError         the server failed; its log says why
 """
 
@@ -71,6 +72,16 @@ class ServerUnavailable(RecastError):
     name = "server_unavailable"
 
 
+class Restarting(ServerUnavailable):
+    """`begun` says whether the server may have begun to work on the call before it was lost."""
+
+    name = "restarting"
+
+    def __init__(self, sentence: str, *, begun: bool = True) -> None:
+        super().__init__(sentence)
+        self.begun = begun
+
+
 class InternalError(RecastError):
     name = "internal"
 
@@ -85,6 +96,7 @@ _NAMED: dict[str, type[RecastError]] = {
         ObjectNotFound,
         Overloaded,
         Cancelled,
+        Restarting,
         InternalError,
     )
 }
@@ -100,11 +112,17 @@ _NAME = re.compile(r"(?P<name>[a-z_]+): (?P<sentence>.+)", re.DOTALL)
 _QUEUE = ("exceeds maximum queue size", "request timeout expired")
 _NOBODY = ("failed to connect", "resolution failed", "errors resolving", "connection refused")
 _HTTP = ("http1.x server", "expected settings frame")
-_UNKNOWN_MODEL = ("unknown model", "has no available versions")
+_RESTRICTED = "protocol is restricted"
+_DEAD_PROCESS = "is not healthy"
+_STOPPING = ("has no available versions", "server is stopping", "not ready")
+_UNKNOWN_MODEL = "unknown model"
 
 
-def translate(error: InferenceServerException, *, url: str, timeout: float | None) -> RecastError:
-    """The error that a failed call to `url` with a deadline of `timeout` seconds means."""
+def translate(error: InferenceServerException, *, url: str, timeout: float | None, met: bool = False) -> RecastError:
+    """The error that a failed call to `url` with a deadline of `timeout` seconds means.
+
+    `met`: this server has answered before, so that it is away for a while when nobody answers now.
+    """
     status = (error.status() or "").removeprefix("StatusCode.")
     prefixed = _MESSAGE.match(error.message() or "")
     message = prefixed["rest"].strip() if prefixed else ""
@@ -114,25 +132,33 @@ def translate(error: InferenceServerException, *, url: str, timeout: float | Non
     said = message.lower()
     if any(words in said for words in _QUEUE):
         return Overloaded("the server's queue is full; try again in a moment.")
-    if any(words in said for words in _UNKNOWN_MODEL):
-        return ServerUnavailable(f"the server at {url} does not serve this (yet): {message}.")
+    if _DEAD_PROCESS in said:
+        return Restarting("the server's process that had the call ended; another starts: try again in a moment.")
+    if any(words in said for words in _STOPPING):
+        return Restarting(f"the server at {url} stops or starts; try again in a moment.", begun=False)
+    if _UNKNOWN_MODEL in said:
+        return ServerUnavailable(f"the server at {url} does not serve this: {message}.")
     if status == "DEADLINE_EXCEEDED":
         limit = "the deadline" if timeout is None else f"{timeout:g} s"
         return DeadlineExceeded(f"no answer came within {limit}; allow more time or ask for fewer steps.")
     if status == "UNAVAILABLE":
-        return ServerUnavailable(_unreachable(said, url) or f"the server at {url} refuses: {message}")
+        return _unavailable(said, url, met) or Restarting(f"the connection to {url} was lost; try again: {message}")
     if status == "UNIMPLEMENTED":
         return ServerUnavailable(f"{url} answers, but is no Triton server; name another address (--url).")
     return _BY_STATUS.get(status, InternalError)(message or f"the call failed with {status or 'no status'}.")
 
 
-def _unreachable(said: str, url: str) -> str | None:
-    """Why nobody can be reached, or None when somebody was and turned the call away."""
+def _unavailable(said: str, url: str, met: bool) -> RecastError | None:
+    """Why the call reached nobody, or None when it was lost on its way."""
+    if _RESTRICTED in said:
+        return ServerUnavailable(f"the server at {url} refuses: {said}")
     if any(words in said for words in _HTTP):
-        return f"{url} speaks HTTP, not gRPC; Triton's gRPC port is usually 8001 (--url)."
-    if any(words in said for words in _NOBODY):
-        return (
-            f"no gRPC server answers at {url}; start it with `make serve`, "
-            "or name another address with --url or RECAST_URL."
-        )
-    return None
+        return ServerUnavailable(f"{url} speaks HTTP, not gRPC; Triton's gRPC port is usually 8001 (--url).")
+    if not any(words in said for words in _NOBODY):
+        return None
+    if met:
+        return Restarting(f"the server at {url} is away; try again in a moment.", begun=False)
+    return ServerUnavailable(
+        f"no gRPC server answers at {url}; start it with `make serve`, "
+        "or name another address with --url or RECAST_URL."
+    )

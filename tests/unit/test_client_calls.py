@@ -184,13 +184,65 @@ def test_overloaded_gives_up_before_its_deadline(scripted_server, connect, fault
     assert time.monotonic() - start < 0.6
 
 
+LOST = (grpc.StatusCode.INTERNAL, "in ensemble 'replace', Stub process 'parse_0_0' is not healthy.")
+AWAY = (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'replace' has no available versions")
+
+
+def test_a_lost_call_is_tried_again(scripted_server, connect, fault):
+    scripted_server.script = [fault(*LOST), fault(*LOST), edit()]
+    with connect(scripted_server.grpc_url, retries=2) as client:
+        assert client.replace(b"x", "y").seed == 7
+    assert len(scripted_server.calls) == 3
+
+
+def test_an_edit_that_ends_processes_is_given_up_after_the_retries(scripted_server, connect, fault):
+    scripted_server.script = [fault(*LOST)]
+    with connect(scripted_server.grpc_url, retries=2) as client, pytest.raises(recast.Restarting):
+        client.replace(b"x", "y")
+    assert len(scripted_server.calls) == 3
+
+
+def test_a_server_that_is_away_is_waited_for_beyond_the_retries(scripted_server, connect, fault):
+    scripted_server.script = [*[fault(*AWAY)] * 4, edit()]
+    with connect(scripted_server.grpc_url, retries=1) as client:
+        assert client.replace(b"x", "y").seed == 7
+    assert len(scripted_server.calls) == 5
+
+
+def test_a_server_that_stays_away_fails_typed_before_the_deadline(scripted_server, connect, fault):
+    scripted_server.script = [fault(*AWAY)]
+    start = time.monotonic()
+    with connect(scripted_server.grpc_url, timeout=0.5) as client, pytest.raises(recast.Restarting):
+        client.replace(b"x", "y")
+    assert time.monotonic() - start < 0.6
+
+
+@pytest.mark.parametrize("answer", [LOST, AWAY])
+def test_without_retries_a_restart_is_told_at_once(scripted_server, connect, fault, answer):
+    scripted_server.script = [fault(*answer)]
+    with connect(scripted_server.grpc_url, retries=0) as client, pytest.raises(recast.Restarting):
+        client.replace(b"x", "y")
+    assert len(scripted_server.calls) == 1
+
+
+def test_a_server_that_ends_after_an_answer_is_waited_for(scripted_server, connect):
+    scripted_server.script = [edit()]
+    with connect(scripted_server.grpc_url, timeout=1) as client:
+        client.replace(b"x", "y")
+        scripted_server.stop()
+        with pytest.raises(recast.Restarting, match="away"):
+            client.replace(b"x", "y")
+        with pytest.raises(recast.Restarting, match="away"):
+            client.replace(b"x", "y", timeout=0.1)
+
+
 @pytest.mark.parametrize(
     ("code", "message", "kind"),
     [
         ("UNAVAILABLE", "This protocol is restricted", recast.ServerUnavailable),
         ("NOT_FOUND", "in ensemble 'replace', object_not_found: no unicorn here.", recast.ObjectNotFound),
         ("INVALID_ARGUMENT", "invalid_image: not a picture.", recast.InvalidImage),
-        ("INTERNAL", "Stub process is not healthy.", recast.InternalError),
+        ("INTERNAL", "internal: the server failed on this request.", recast.InternalError),
     ],
 )
 def test_no_other_error_is_tried_again(scripted_server, connect, fault, code, message, kind):

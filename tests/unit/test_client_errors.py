@@ -22,6 +22,7 @@ def translated(status: str, message: str) -> recast.RecastError:
         ("object_not_found", "NOT_FOUND", recast.ObjectNotFound),
         ("overloaded", "UNAVAILABLE", recast.Overloaded),
         ("cancelled", "CANCELLED", recast.Cancelled),
+        ("restarting", "UNAVAILABLE", recast.Restarting),
         ("internal", "INTERNAL", recast.InternalError),
     ],
 )
@@ -48,7 +49,11 @@ def test_named_error_becomes_its_class(name, status, kind, prefix):
         ("UNIMPLEMENTED", "", recast.ServerUnavailable),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", recast.DeadlineExceeded),
         ("CANCELLED", "Locally cancelled by application!", recast.Cancelled),
-        ("INTERNAL", "Stub process 'parse_0_0' is not healthy.", recast.InternalError),
+        ("INTERNAL", "in ensemble 'replace', Stub process 'parse_0_0' is not healthy.", recast.Restarting),
+        ("UNAVAILABLE", "in ensemble 'replace', Server is stopping, scheduler for model", recast.Restarting),
+        ("NOT_FOUND", "Request for unknown model: 'replace' has no available versions", recast.Restarting),
+        ("UNAVAILABLE", "Stream removed (Socket closed)", recast.Restarting),
+        ("UNAVAILABLE", "Received http2 header with status: 503", recast.Restarting),
         ("UNKNOWN", "", recast.InternalError),
     ],
 )
@@ -67,6 +72,25 @@ def test_error_without_status_is_internal():
     assert type(error) is recast.InternalError
 
 
+def test_a_server_that_was_met_is_only_away():
+    refused = InferenceServerException("failed to connect to all addresses", status="StatusCode.UNAVAILABLE")
+    error = translate(refused, url="there:8001", timeout=None, met=True)
+    assert isinstance(error, recast.Restarting)
+    assert not error.begun
+
+
+@pytest.mark.parametrize(
+    ("message", "begun"),
+    [
+        ("Stub process 'unet_0_0' is not healthy.", True),
+        ("Connection reset by peer", True),
+        ("Server is stopping, scheduler for model has stopped accepting new inference requests", False),
+    ],
+)
+def test_a_lost_call_says_whether_it_was_begun(message, begun):
+    assert translated("UNAVAILABLE", message).begun is begun
+
+
 def test_sentences_name_what_to_do():
     assert "make serve" in str(translated("UNAVAILABLE", "failed to connect to all addresses"))
     assert "there:8001" in str(translated("UNAVAILABLE", "errors resolving there:8001"))
@@ -77,7 +101,7 @@ def test_sentences_name_what_to_do():
 def test_every_error_has_one_base_and_its_own_name():
     kinds = [kind for kind in vars(recast).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert all(issubclass(kind, recast.RecastError) for kind in kinds)
-    assert len({kind.name for kind in kinds}) == len(kinds) == 12
+    assert len({kind.name for kind in kinds}) == len(kinds) == 13
     assert all(issubclass(kind, recast.InvalidRequest) for kind in (recast.InvalidImage, recast.NotAnEdit))
 
 

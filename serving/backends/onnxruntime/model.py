@@ -10,6 +10,7 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
+from serving.errors import out_of_memory
 from serving.network import ConfigError, InputError, Network
 
 
@@ -36,6 +37,8 @@ def respond(answer):
         if answer.__cause__ is not None:
             pb_utils.Logger.log_error(f"{answer}: {answer.__cause__}")
         return refusal(str(answer), pb_utils.TritonError.INVALID_ARG)
+    if isinstance(answer, Exception) and out_of_memory(answer):
+        return refusal("overloaded: a network has no memory for this request now.", pb_utils.TritonError.UNAVAILABLE)
     if isinstance(answer, Exception):
         pb_utils.Logger.log_error(f"a network failed: {answer!r}")
         return refusal("internal: the network failed; the server's log says why.", pb_utils.TritonError.INTERNAL)
