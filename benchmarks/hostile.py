@@ -81,11 +81,11 @@ def good_inputs(picture: bytes, mask: bytes, sentence: str, target: str) -> dict
         "inpaint": [words("image", picture), words("mask_image", mask), words("caption", "a boat"), *options,
                     words("object_mask", mask), words("intent", "replace"), words("parse_report", "{}"),
                     words("mask_report", "{}")],
-        "segmenter": [floats("pixel_values", 1, 3, 64, 64), ids("input_ids", 1, 8), ids("attention_mask", 1, 8)],
+        "segmenter": [floats("pixel_values", 1, 3, 192, 192), ids("input_ids", 1, 16), ids("attention_mask", 1, 16)],
         "text_encoder": [ids("input_ids", 1, 16)],
         "vae_encoder": [floats("sample", 1, 3, 64, 64)],
         "unet": [floats("sample", 1, 9, 8, 8), floats("timestep", 1, 1), floats("encoder_hidden_states", 1, 16, 128)],
-        "vae_decoder": [floats("latents", 1, 4, 8, 8)],
+        "vae_decoder": [floats("latent_sample", 1, 4, 8, 8)],
     }  # fmt: skip
 
 
@@ -193,10 +193,7 @@ PARAMETERS = st.dictionaries(
 @st.composite
 def messages(draw: Any, model: str, good: list[Tensor], files: list[bytes]) -> pb.ModelInferRequest:
     """A request in protobuf."""
-    request = pb.ModelInferRequest(model_name=model)
-    for tensor in draw(spoilt(good, files)):
-        request.inputs.add(name=_utf8(tensor.name), datatype=_utf8(tensor.datatype), shape=tensor.shape)
-        request.raw_input_contents.append(tensor.raw)
+    request = message(model, draw(spoilt(good, files)))
     odd = draw(st.integers(0, 9))
     if odd == 0:
         for name, value in draw(PARAMETERS).items():
@@ -214,6 +211,14 @@ def messages(draw: Any, model: str, good: list[Tensor], files: list[bytes]) -> p
         )
     elif odd == 3 and request.raw_input_contents:
         request.raw_input_contents.pop()
+    return request
+
+
+def message(model: str, tensors: list[Tensor]) -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(model_name=model)
+    for tensor in tensors:
+        request.inputs.add(name=_utf8(tensor.name), datatype=_utf8(tensor.datatype), shape=tensor.shape)
+        request.raw_input_contents.append(tensor.raw)
     return request
 
 

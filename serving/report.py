@@ -6,22 +6,24 @@ from typing import Any
 
 from serving.errors import EditError
 
+SHARED = ("releases", "milliseconds")
+"""What every step adds to: a value by the step's name."""
+
 
 def read_report(content: str, name: str) -> dict[str, Any]:
-    """A step's report, from the input `name`; EditError invalid_option when it is no JSON object."""
+    """A step's report, from the input `name`; EditError invalid_option when it is no JSON object of such a form."""
     try:
         report = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         report = None
-    if not isinstance(report, dict):
-        raise EditError("invalid_option", f"{name} is not a JSON object; leave it out or pass a step's own.")
+    if not isinstance(report, dict) or not all(isinstance(report.get(key, {}), dict) for key in SHARED):
+        raise EditError("invalid_option", f"{name} is not a step's report; leave it out or pass a step's own.")
     return report
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Both reports in one, the releases and milliseconds of the two among each other."""
-    shared = {key: {**first[key], **second[key]} for key in ("releases", "milliseconds")
-              if isinstance(first.get(key), dict) and isinstance(second.get(key), dict)}  # fmt: skip
+    shared = {key: {**first.get(key, {}), **second.get(key, {})} for key in SHARED}
     return first | second | shared
 
 

@@ -12,6 +12,7 @@ from serving.fields import filled, grow, membrane, reach, shrink, smooth, window
 from serving.inpainting import guided, latent_hole
 from serving.options import Options
 from serving.picture import Picture
+from serving.report import merged, read_report
 from serving.sampler import draws
 
 RNG = np.random.default_rng(1)
@@ -305,3 +306,18 @@ def test_a_long_negative_prompt_is_an_error():
     with pytest.raises(EditError, match="1001 characters") as caught:
         Options.check(**{**CHOICES, "negative_prompt": "x" * 1001})
     assert caught.value.name == "invalid_prompt"
+
+
+@pytest.mark.parametrize("report", ["", "[]", "[" * 5000, '{"releases": 1}', '{"milliseconds": "long"}'])
+def test_what_is_no_steps_report_is_refused(report):
+    with pytest.raises(EditError, match="invalid_option: parse_report"):
+        read_report(report, "parse_report")
+
+
+def test_reports_are_merged_step_by_step():
+    first, second = {"releases": {"parse": 1}, "milliseconds": {"parse": 2.0}}, {"releases": {"mask": 3}, "score": 1}
+    assert merged(first, second) == {
+        "releases": {"parse": 1, "mask": 3},
+        "milliseconds": {"parse": 2.0},
+        "score": 1,
+    }
