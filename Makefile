@@ -81,4 +81,4 @@ demo-weights: $(READY)  ## train the demo networks again from nothing (hours on 
 	@$(BIN)/python -m export.demo.judge --out export/demo/weights/judge
 
 clean:  ## remove the exported release and everything built (the environment stays)
-	rm -rf build model_repository/*/[0-9]*/model.onnx* model_repository/inpaint/[0-9]* model_repository/mask/[0-9]* model_repository/parse/[0-9]*
+	rm -rf build model_repository/*/[0-9]*/model.onnx* model_repository/inpaint/[0-9]* model_repository/mask/[0-9]* model_repository/parse/[0-9]* model_repository/replace_stream/[0-9]*

@@ -1,8 +1,8 @@
 """Releases in the model repository: which there are, and how one is put in place whole or not at all.
 
-A release N of a step is the version folder N of the step and of each of its networks. It exists once the step's own
-folder does: that one is renamed into place last, and out of it first. Until then everything lies in hidden folders
-inside the models' own (so on the same file system), which Triton ignores and the next export sweeps.
+A release N of a step is the version folder N of the step, of each of its networks and of each of its doors. It exists
+once the step's own folder does: that one is renamed into place last, and out of it first. Until then everything lies
+in hidden folders inside the models' own (so on the same file system), which Triton ignores and the next export sweeps.
 """
 
 import fcntl
@@ -24,6 +24,9 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 """The steps, and the networks that are released with each."""
 
+DOORS: dict[str, tuple[str, ...]] = {"inpaint": ("replace_stream",)}
+"""Models that serve a step's release in another way: a copy of its files beside a model.py of their own."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -38,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Release:
-    """Version `number` of `step` and of its networks in `repository`."""
+    """Version `number` of `step`, its networks and its doors in `repository`."""
 
     repository: Path
     step: str
@@ -47,7 +50,11 @@ class Release:
     @property
     def models(self) -> tuple[str, ...]:
         """Every model of the release, the step last."""
-        return (*STEPS[self.step], self.step)
+        return (*STEPS[self.step], *self.doors, self.step)
+
+    @property
+    def doors(self) -> tuple[str, ...]:
+        return DOORS.get(self.step, ())
 
     def place(self, model: str) -> Path:
         return self.repository / model / str(self.number)

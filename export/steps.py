@@ -61,7 +61,10 @@ def export(release: Release, order: Order, tell: Tell, *, may_replace: bool) -> 
         networks = build(release, order.settings, order.checkpoint, order.precision, tell)
         if current_origin(release, order) != origin:
             raise ExportError(f"{order.checkpoint} changed while it was exported: run the export again")
-        shutil.copyfile(source_of(release), release.staged(release.step) / "model.py")
+        for door in release.doors:
+            shutil.copytree(release.staged(release.step), release.staged(door), dirs_exist_ok=True)
+        for model, source in sources_of(release).items():
+            shutil.copyfile(source, release.staged(model) / "model.py")
         made = {"source": asdict(order.source), "origin": asdict(origin), "networks": networks}
         release.write_manifest(made)
     tell(f"{release.step}: release {release.number} is in place")
@@ -69,31 +72,33 @@ def export(release: Release, order: Order, tell: Tell, *, may_replace: bool) -> 
 
 def current_origin(release: Release, order: Order) -> Origin:
     """The fingerprints that a release made now would have."""
-    model_py = source_of(release)
     own = list(Path(__file__).parent.glob("*.py"))
     return Origin(
         checkpoint=fingerprint(readable(order.checkpoint), order.checkpoint),
         exporter=fingerprint(own, Path(__file__).parent),
-        model_py=fingerprint([model_py], model_py.parent),
+        model_py=fingerprint(sources_of(release).values(), release.repository),
         settings=json.dumps(order.settings, sort_keys=True),
         precision=order.precision,
     )
 
 
-def source_of(release: Release) -> Path:
-    """The hand-written model.py of the release's step."""
-    model_py = release.repository / release.step / "model.py"
-    if not model_py.exists():
-        raise ExportError(f"{release.repository} is no Recast model repository: it has no {release.step}/model.py")
-    return model_py
+def sources_of(release: Release) -> dict[str, Path]:
+    """The hand-written model.py of the release's step and of each of its doors, by model."""
+    sources = {model: release.repository / model / "model.py" for model in (release.step, *release.doors)}
+    for model, model_py in sources.items():
+        if not model_py.exists():
+            raise ExportError(f"{release.repository} is no Recast model repository: it has no {model}/model.py")
+    return sources
 
 
 def renew_model_py(release: Release, origin: Origin) -> None:
     """Bring a changed model.py into a release whose weights are up to date."""
     folder = release.place(release.step)
-    fresh = folder / ".model.py"
-    shutil.copyfile(source_of(release), fresh)
-    os.replace(fresh, folder / "model.py")
     written = manifest.read(folder)
-    files = {**written["files"], f"{release.step}/model.py": manifest.entry(folder / "model.py")}
+    files = dict(written["files"])
+    for model, source in sources_of(release).items():
+        fresh, model_py = release.place(model) / ".model.py", release.place(model) / "model.py"
+        shutil.copyfile(source, fresh)
+        os.replace(fresh, model_py)
+        files[f"{model}/model.py"] = manifest.entry(model_py)
     manifest.write(folder, {**written, "origin": asdict(origin), "files": files})

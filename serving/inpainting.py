@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from serving.cropping import Canvas
 from serving.options import Options
 from serving.plans import make_plan
-from serving.sampler import Model, denoise, draws
+from serving.sampler import Model, Plan, denoise, draws
 
 Infer = Callable[[str, dict[str, np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]
 """(network, inputs by name, names of outputs) -> outputs by name; arrays carry the batch axis."""
@@ -40,9 +40,14 @@ class Assets:
         if "tokenizers" not in settings:
             raise ValueError("inpaint.json is of an older Recast's export: export the release again")
         scheduler = json.loads((folder / "scheduler_config.json").read_text())
-        make_plan(settings["sampler"], scheduler, settings["num_inference_steps"])
         tokenizers = [Tokenizer.from_file(str(folder / part["file"])) for part in settings["tokenizers"]]
-        return cls(tokenizers, scheduler, settings)
+        assets = cls(tokenizers, scheduler, settings)
+        assets.plan(settings["num_inference_steps"])
+        return assets
+
+    def plan(self, num_inference_steps: int) -> Plan:
+        """The sampler's plan: one step a call of the UNet, so PNDM has one more than was asked for."""
+        return make_plan(self.settings["sampler"], self.scheduler, num_inference_steps)
 
     def tokens(self, text: str) -> list[int]:
         """The text's token ids with begin and end marks, cut or padded to the text encoder's length.
@@ -134,5 +139,4 @@ def generate(
     hole = latent_hole(canvas, settings["vae_factor"])
     model = guided(infer, np.concatenate([hole, masked_latents], axis=1),
                    embed(assets, infer, caption, options), options.guidance_scale)  # fmt: skip
-    plan = make_plan(settings["sampler"], assets.scheduler, options.num_inference_steps)
-    return denoise(model, plan, draws(options.seeds, masked_latents.shape[1:]))
+    return denoise(model, assets.plan(options.num_inference_steps), draws(options.seeds, masked_latents.shape[1:]))

@@ -11,6 +11,7 @@ MAX_GUIDANCE_SCALE = 30.0
 MAX_IMAGES = 8
 MAX_PROMPT_CHARS = 1000
 MAX_SEED = 2**63 - 1
+PREVIEW_SIDES = (16, 512)
 DRAWN_SEEDS = 2**32
 """A drawn seed stays short enough to be copied by hand."""
 
@@ -55,6 +56,13 @@ class Options:
             raise EditError("invalid_prompt", f"the negative prompt has {len(negative_prompt)} characters; "
                                               f"send at most {MAX_PROMPT_CHARS}.")  # fmt: skip
         return cls(seed, num_inference_steps, guidance_scale, negative_prompt, num_images)
+
+
+def check_preview_side(side: int | None) -> int | None:
+    """The pixels a side of the previews that a caller wants, None for no previews. Raises EditError."""
+    if side is not None:
+        _within("preview_side", side, *PREVIEW_SIDES)
+    return side
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from serving.cropping import Canvas, Crop, choose_crop, cut, cut_mask
 from serving.inpainting import Assets, Infer, decode, encode, generate, masked_image
 from serving.options import Options
 from serving.picture import Picture
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,24 @@ class Outcome:
     background_difference: int
 
 
-def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[int, None, Outcome]:
-    """Do `job`, yielding the number of denoising steps done after each; closing it stops there. Raises EditError."""
+class Done(NamedTuple):
+    """Denoising step number `step` of `steps` is done; `latents` are float32 [num_images, channels, h, w]."""
+
+    step: int
+    steps: int
+    latents: np.ndarray
+
+
+def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[Done, None, Outcome]:
+    """Do `job`, yielding after each denoising step; closing it stops there. Raises EditError."""
     crop = choose_crop(job.mask, assets.settings["size"])
     canvas = cut(job.picture, job.mask, crop)
     masked_latents = encode(assets, infer, masked_image(canvas)[None])
     latents = masked_latents[:0]
-    for done, sample in enumerate(generate(assets, infer, canvas, masked_latents, job.caption, job.options), 1):
+    steps = len(assets.plan(job.options.num_inference_steps).steps)
+    for step, sample in enumerate(generate(assets, infer, canvas, masked_latents, job.caption, job.options), 1):
         latents = sample
-        yield done
+        yield Done(step, steps, latents)
     images = [match_colours(image, canvas) for image in decode(assets, infer, latents)]
     return _composite(job, canvas, crop, images)
 
@@ -63,8 +75,8 @@ def _composite(job: Job, canvas: Canvas, crop: Crop, generated: list[np.ndarray]
     return Outcome(pictures, blend, crop, difference)
 
 
-def finish(steps: Generator[int, None, Outcome]) -> Outcome:
-    """Run `repaint` to its end."""
+def finish(steps: Generator[Done, None, Result]) -> Result:
+    """Run the steps to their end, for what they return."""
     while True:
         try:
             next(steps)

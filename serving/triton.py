@@ -4,8 +4,10 @@ The only module that imports `triton_python_backend_utils`, which exists inside 
 """
 
 import json
+import math
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ except ImportError:  # outside tritonserver: the pure functions stay importable 
     pb_utils = None
 
 REQUIRED: Any = object()
+Answer = dict[str, np.ndarray]
+"""The outputs of a response by name, batch axis included."""
 _ERROR_OF_INPUT = {"image": "invalid_image", "prompt": "invalid_prompt"}
 
 
@@ -66,30 +70,64 @@ def bytes_tensor(*values: bytes | str) -> np.ndarray:
     return array
 
 
-def infer(
-    model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str], *, version: int = -1
-) -> dict[str, np.ndarray]:
-    """Call another model of this server (BLS) and return its outputs by name, in host memory.
+def deadline_of(request) -> float:
+    """When the time that the caller gives the request ends, in seconds of time.monotonic(); inf without a timeout.
 
-    `inputs` carry the batch axis. Raises EditError: the called step's own typed error where it has one,
-    else `restarting` while that step is gone, `overloaded` or `cancelled` by code, else `internal`, its cause in the
-    server's log.
+    Triton tells the whole timeout, whenever it is asked: counted from now, as if the request had just come.
     """
-    request = pb_utils.InferenceRequest(
-        model_name=model,
-        model_version=version,
-        inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
-        requested_output_names=list(outputs),
-        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
-    )
-    try:
-        response = request.exec()
-    except pb_utils.TritonModelException as error:
-        pb_utils.Logger.log_error(f"calling '{model}' version {version}: {error}")
-        raise EditError("internal", f"the model '{model}' version {version} could not be called.") from None
-    if response.has_error():
-        raise _error_of(model, version, response.error())
-    return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+    microseconds = request.timeout()
+    return time.monotonic() + microseconds / 1e6 if microseconds else math.inf
+
+
+class Caller:
+    """Calls other models of this server (BLS) for one request, for as long as somebody waits for its answer.
+
+    `deadline`, in seconds of time.monotonic(), counts beside the request's own timeout. `gone` tells whether the
+    caller has left; inside an ensemble Triton 24.10 never knows.
+    """
+
+    def __init__(self, request, *, deadline: float = math.inf, gone: Callable[[], bool] | None = None):
+        self.deadline = min(deadline, deadline_of(request))
+        self._gone = gone or request.is_cancelled
+
+    def check(self) -> None:
+        """Raise EditError `cancelled` when the caller has left or the deadline has passed."""
+        if self._gone():
+            raise EditError("cancelled", "the call was cancelled, and the work on it stopped.")
+        if time.monotonic() >= self.deadline:
+            raise EditError("cancelled", "the deadline passed before the edit was done; allow more time or ask for "
+                                         "fewer steps.")  # fmt: skip
+
+    def infer(
+        self, model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str], *, version: int = -1
+    ) -> dict[str, np.ndarray]:
+        """The outputs of `model` by name, in host memory. `inputs` carry the batch axis.
+
+        The call is not begun when nobody waits any more, and waits in the model's queue until the deadline at most.
+        Raises EditError: the called step's own typed error where it has one, else `restarting` while that step is
+        gone, `overloaded` or `cancelled` by code, else `internal`, its cause in the server's log.
+        """
+        self.check()
+        request = pb_utils.InferenceRequest(
+            model_name=model,
+            model_version=version,
+            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
+            requested_output_names=list(outputs),
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+            timeout=self._microseconds_left(),
+        )
+        try:
+            response = request.exec()
+        except pb_utils.TritonModelException as error:
+            pb_utils.Logger.log_error(f"calling '{model}' version {version}: {error}")
+            raise EditError("internal", f"the model '{model}' version {version} could not be called.") from None
+        if response.has_error():
+            raise _error_of(model, version, response.error())
+        return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+
+    def _microseconds_left(self) -> int:
+        """The timeout of a call made now; 0, Triton's word for none, when there is no deadline."""
+        return max(1, int((self.deadline - time.monotonic()) * 1e6)) if self.deadline < math.inf else 0
 
 
 def _error_of(model: str, version: int, error) -> EditError:
@@ -128,11 +166,11 @@ class Step:
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
         """Read what the release's version `folder` holds; an exception fails the load with its message."""
 
-    def respond(self, request) -> dict[str, np.ndarray]:
+    def respond(self, request) -> Answer:
         """The outputs of one request by name, batch axis included; raises EditError."""
         raise NotImplementedError
 
-    def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
+    def respond_all(self, requests) -> list[Answer | EditError]:
         """One answer for each request, in order."""
         return [guarded(self.respond, request) for request in requests]
 
@@ -162,7 +200,7 @@ def guarded(function, *arguments) -> Any:
         return EditError("internal", "the server failed on this request; its log says why.")
 
 
-def response(answer: dict[str, np.ndarray] | EditError):
+def response(answer: Answer | EditError):
     """The Triton response that carries outputs or an error."""
     if isinstance(answer, EditError):
         code = getattr(pb_utils.TritonError, answer.code)

@@ -4,7 +4,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from benchmarks.in_flight.work import loop, read_assets
-from serving.triton import infer
+from serving.triton import Caller
 
 
 class TritonPythonModel:
@@ -18,10 +18,11 @@ class TritonPythonModel:
         seed, steps = (
             int(pb_utils.get_input_tensor_by_name(request, name).as_numpy().item()) for name in ("seed", "steps")
         )
+        caller = Caller(request)
         work = loop(self.assets, seed, steps)
         rows = next(work)
         while True:
             try:
-                rows = work.send(infer("unet", rows, ["out_sample"])["out_sample"])
+                rows = work.send(caller.infer("unet", rows, ["out_sample"])["out_sample"])
             except StopIteration as end:
                 return pb_utils.InferenceResponse([pb_utils.Tensor("latents", end.value.astype(np.float32))])

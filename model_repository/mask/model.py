@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from serving.growing import edit_mask
 from serving.masking import Masker
 from serving.recent import Recent
 from serving.report import extended
-from serving.triton import Step, blob, bytes_tensor, infer, text
+from serving.triton import Caller, Step, blob, bytes_tensor, text
 
 INTENTS = ("", "replace", "recolour", "remove")
 REMEMBERED = 32
@@ -29,12 +30,13 @@ class TritonPythonModel(Step):
         data, target, intent = blob(request, "image"), text(request, "target"), text(request, "intent", "")
         if intent not in INTENTS:
             raise EditError("invalid_option", f"the intent '{intent}' is unknown; known: {', '.join(INTENTS[1:])}.")
+        caller = Caller(request)
         key = (hashlib.sha256(data).digest(), target, intent)
-        return self.answers.get(key, lambda: self._answer(data, target, intent, started))
+        return self.answers.get(key, lambda: self._answer(caller, data, target, intent, started))
 
-    def _answer(self, data: bytes, target: str, intent: str, started: float) -> dict[str, np.ndarray]:
+    def _answer(self, caller: Caller, data: bytes, target: str, intent: str, started: float) -> dict[str, np.ndarray]:
         image = picture.decode(data)
-        found = self.masker.find(image, target, self._segment)
+        found = self.masker.find(image, target, partial(self._segment, caller))
         mask = picture.encode_mask(edit_mask(found.object_mask, intent, found.others))
         outline = picture.encode_mask(found.object_mask)
         return {
@@ -44,6 +46,8 @@ class TritonPythonModel(Step):
             "mask_report": bytes_tensor(extended({}, "mask", self.version, started, candidates=found.candidates)),
         }
 
-    def _segment(self, pixel_values: np.ndarray, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+    def _segment(
+        self, caller: Caller, pixel_values: np.ndarray, input_ids: np.ndarray, attention_mask: np.ndarray
+    ) -> np.ndarray:
         inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
-        return infer("segmenter", inputs, ["logits"], version=self.version)["logits"]
+        return caller.infer("segmenter", inputs, ["logits"], version=self.version)["logits"]

@@ -10,7 +10,7 @@ from serving.errors import EditError
 from serving.instruction import caption, check_prompt, read_answer
 from serving.language import LanguageModel
 from serving.recent import Recent
-from serving.triton import Step, bytes_tensor, guarded, text
+from serving.triton import Step, bytes_tensor, deadline_of, guarded, text
 
 REMEMBERED = 1000
 """Sentences. Decoding is greedy: the same one has the same answer."""
@@ -33,6 +33,7 @@ class TritonPythonModel(Step):
 
     def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
         started = time.perf_counter()
+        deadlines = [deadline_of(request) for request in requests]
         sentences = [guarded(self._sentence, request) for request in requests]
         asked = dict.fromkeys(sentence for sentence in sentences if isinstance(sentence, str))
         known = [sentence for sentence in asked if sentence in self.answers]
@@ -41,14 +42,14 @@ class TritonPythonModel(Step):
         # Those known first: asking for them keeps them from being forgotten for the new ones.
         answers = {sentence: self.answers.get(sentence, lambda: next(fresh)) for sentence in [*known, *new]}
         return [
-            guarded(self._outputs, *answers[sentence], started) if isinstance(sentence, str) else sentence
-            for sentence in sentences
+            guarded(self._outputs, *answers[sentence], started, deadline) if isinstance(sentence, str) else sentence
+            for sentence, deadline in zip(sentences, deadlines, strict=True)
         ]
 
     def _sentence(self, request) -> str:
         return check_prompt(text(request, "prompt"), self.max_prompt_chars)
 
-    def _outputs(self, answer: str, score: float, started: float) -> dict[str, np.ndarray]:
+    def _outputs(self, answer: str, score: float, started: float, deadline: float) -> dict[str, np.ndarray]:
         edit = read_answer(answer)
         report = {
             "releases": {"parse": self.version},
@@ -60,5 +61,6 @@ class TritonPythonModel(Step):
             "replacement": bytes_tensor(edit.replacement),
             "caption": bytes_tensor(caption(edit)),
             "parse_score": np.array([[score]], dtype=np.float32),
+            "deadline": np.array([[deadline]]),
             "parse_report": bytes_tensor(json.dumps(report)),
         }

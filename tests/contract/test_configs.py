@@ -14,7 +14,8 @@ CONFIGS = {
 }
 NETWORKS = [name for name, config in CONFIGS.items() if config.backend == "onnxruntime"]
 VARIANTS = sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
-STEPS = [name for name, config in CONFIGS.items() if config.backend == "python"]
+PROGRAMS = [name for name, config in CONFIGS.items() if config.backend == "python"]
+STEPS = [name for name in PROGRAMS if name != "replace_stream"]
 EXPORTS = sorted(path for name in NETWORKS for path in REPOSITORY.glob(f"{name}/[0-9]*/model.onnx"))
 TYPES = {"TYPE_FP32": onnx.TensorProto.FLOAT, "TYPE_INT64": onnx.TensorProto.INT64}
 
@@ -52,7 +53,7 @@ def by_name(ports):
 def test_the_repository_holds_the_chain_and_its_networks():
     assert set(STEPS) == {"parse", "mask", "inpaint"}
     assert set(NETWORKS) == {"text_encoder", "vae_encoder", "unet", "vae_decoder", "segmenter"}
-    assert set(CONFIGS) - set(STEPS) - set(NETWORKS) == {"replace"}
+    assert set(CONFIGS) - set(STEPS) - set(NETWORKS) == {"replace", "replace_stream"}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -87,7 +88,7 @@ def test_each_variant_covers_every_network():
     assert {(path.parts[-3], path.stem) for path in VARIANTS} == {(name, stem) for name in NETWORKS for stem in names}
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_step_has_its_program(name):
     assert (REPOSITORY / name / "model.py").is_file()
 
@@ -96,6 +97,22 @@ def test_replace_is_what_the_design_promises():
     config = CONFIGS["replace"]
     assert {port.name: (*kind(port), port.optional) for port in config.input} == REPLACE_INPUTS
     assert {port.name: kind(port) for port in config.output} == REPLACE_OUTPUTS
+
+
+def test_replace_stream_is_replace_with_progress():
+    config = CONFIGS["replace_stream"]
+    assert config.model_transaction_policy.decoupled
+    assert {port.name: (*kind(port), port.optional) for port in config.input} == {
+        **REPLACE_INPUTS,
+        "preview_side": ("TYPE_INT32", [1], True),
+    }
+    assert {port.name: kind(port) for port in config.output} == {
+        **REPLACE_OUTPUTS,
+        "stage": ("TYPE_STRING", [1]),
+        "step": ("TYPE_INT32", [1]),
+        "steps": ("TYPE_INT32", [1]),
+        "preview": ("TYPE_STRING", [1]),
+    }
 
 
 def test_the_steps_of_the_ensemble_agree_on_every_tensor():

@@ -53,7 +53,7 @@ def test_killed_export_leaves_no_half_release_and_the_next_one_succeeds(exported
     left = [path for path in exported.left_by_the_kill if re.fullmatch(r"\d+", path.parts[1])]
     assert left == []
     assert any(path.parts[1] == ".1.staged" for path in exported.left_by_the_kill), "killed too early to prove much"
-    models = [model for step, networks in STEPS.items() for model in (step, *networks)]
+    models = [model for step in STEPS for model in Release(exported.repository, step, 1).models]
     assert versions(exported.repository) == sorted(f"{model}/1" for model in models)
 
 
@@ -75,6 +75,15 @@ def test_release_holds_what_each_step_reads(exported):
     for step in STEPS:
         source = exported.repository / step / "model.py"
         assert (source.parent / "1" / "model.py").read_text() == source.read_text()
+
+
+def test_a_door_has_the_files_of_its_step_and_its_own_program(exported):
+    step, door = (exported.repository / model / "1" for model in ("inpaint", "replace_stream"))
+    files = {file.name for file in door.iterdir()}
+    assert files == {file.name for file in step.iterdir()} - {"release.json"}
+    for name in files - {"model.py"}:
+        assert (door / name).read_bytes() == (step / name).read_bytes()
+    assert (door / "model.py").read_text() == (exported.repository / "replace_stream" / "model.py").read_text()
 
 
 @pytest.mark.parametrize(("step", "folder"), [("inpaint", "inpaint/tokenizer"), ("mask", "mask")])

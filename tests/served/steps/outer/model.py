@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from serving.triton import Step, blob, infer
+from serving.triton import Caller, Step, blob
 
 
 class TritonPythonModel(Step):
     def respond(self, request):
+        infer = Caller(request).infer
         prompt = np.array([[blob(request, "prompt")]], dtype=object)
         model = "absent" if prompt[0, 0] == b"absent" else "inner"
         answer = infer(model, {"prompt": prompt}, ["answer"], version=self.version)["answer"]

@@ -1,0 +1,103 @@
+"""Paints edits with one release of the diffusion model: the work that `inpaint` and `replace_stream` share."""
+
+import io
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from serving.errors import EditError
+from serving.inpainting import Assets
+from serving.inpainting import decode as decode_latents
+from serving.options import MAX_PROMPT_CHARS, Options
+from serving.picture import decode, decode_mask, encode, encode_mask
+from serving.recent import Recent
+from serving.repainting import Done, Job, repaint
+from serving.report import extended
+from serving.triton import Answer, Caller, bytes_tensor, scalar, text
+
+REMEMBERED = 16
+"""Texts whose embeddings are kept, the empty one above all."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to paint where: encoded files, what the hole shall show, and why.
+
+    `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
+    """
+
+    image: bytes
+    mask_image: bytes
+    caption: str
+    object_mask: bytes | None = None
+    intent: str = "replace"
+
+
+class Painter:
+    """The assets in `folder`, the networks of the same `version`, and the texts that they encoded lately."""
+
+    def __init__(self, folder: Path, version: int):
+        self.assets = Assets.read(folder)
+        self.version = version
+        self.texts: Recent[Mapping[str, np.ndarray]] = Recent(REMEMBERED)
+
+    def options(self, request) -> Options:
+        """The request's options, checked, the release's defaults for those left out. Raises EditError."""
+        settings = self.assets.settings
+        return Options.check(
+            seed=scalar(request, "seed"),
+            num_inference_steps=scalar(request, "num_inference_steps", settings["num_inference_steps"]),
+            guidance_scale=scalar(request, "guidance_scale", settings["guidance_scale"]),
+            negative_prompt=text(request, "negative_prompt", ""),
+            num_images=scalar(request, "num_images", 1),
+        )
+
+    def paint(
+        self, wanted: Wanted, options: Options, caller: Caller, report: dict[str, Any]
+    ) -> Generator[Done, None, Answer]:
+        """Yield after each denoising step; return the outputs of `inpaint`, its part added to `report`.
+
+        Raises EditError, `cancelled` before the step that nobody waits for.
+        """
+        started = time.perf_counter()
+        outcome = yield from repaint(self.assets, partial(self._infer, caller), _job(wanted, options))
+        x0, y0, x1, y1 = outcome.crop.box
+        facts = {"crop": [x1 - x0, y1 - y0], "background_difference": outcome.background_difference}
+        return {
+            "edited_image": bytes_tensor(*(encode(picture) for picture in outcome.pictures)),
+            "blended_mask": bytes_tensor(encode_mask(outcome.blend)),
+            "used_seed": np.array([options.seeds], np.int64),
+            "report": bytes_tensor(extended(report, "inpaint", self.version, started, **facts)),
+        }
+
+    def preview(self, done: Done, side: int, caller: Caller) -> bytes:
+        """The first variant's crop after a step, as a JPEG file of `side` × `side` pixels."""
+        pixels = decode_latents(self.assets, partial(self._infer, caller), done.latents[:1])[0]
+        file = io.BytesIO()
+        small = Image.fromarray(np.rint(pixels).astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
+        small.save(file, "JPEG", quality=80)
+        return file.getvalue()
+
+    def _infer(
+        self, caller: Caller, network: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]
+    ) -> Mapping[str, np.ndarray]:
+        """One of the release's networks; a text is encoded once."""
+        call = partial(caller.infer, network, inputs, outputs, version=self.version)
+        return self.texts.get(inputs["input_ids"].tobytes(), call) if network == "text_encoder" else call()
+
+
+def _job(wanted: Wanted, options: Options) -> Job:
+    if len(wanted.caption) > MAX_PROMPT_CHARS:
+        raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
+    picture = decode(wanted.image)
+    mask = decode_mask(wanted.mask_image, picture.size)
+    # A recoloured object stands where it stood: all of its tight mask is wanted.
+    outline = None if wanted.intent == "recolour" else wanted.object_mask
+    old = None if outline is None else decode_mask(outline, picture.size)
+    return Job(picture, mask, wanted.caption, options, old)

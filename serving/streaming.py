@@ -1,0 +1,35 @@
+"""A step that answers as it goes: a decoupled Triton Python model."""
+
+from collections.abc import Generator
+
+from serving.triton import Answer, Caller, Step, guarded, response
+
+FINAL = 1
+"""TRITONSERVER_RESPONSE_COMPLETE_FINAL: nothing comes after this response."""
+
+
+class StreamingStep(Step):
+    """A Triton Python model that sends several responses to a request, the last of them its result.
+
+    A request holds its instance until the last response, so the instances are how many are worked on at once. Its
+    `Caller` knows when the client cancels the call or is gone.
+    """
+
+    def respond_each(self, request, caller: Caller) -> Generator[Answer, None, Answer]:
+        """Yield the outputs of each response but the last, and return those of the last; raises EditError."""
+        raise NotImplementedError
+
+    def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
+        for request in requests:
+            sender = request.get_response_sender()
+            sender.send(response(guarded(self._send_all_but_the_last, request, sender)), flags=FINAL)
+
+    def _send_all_but_the_last(self, request, sender) -> Answer:
+        caller = Caller(request, gone=sender.is_cancelled)
+        caller.check()  # one that was cancelled in the queue is not begun
+        answers = self.respond_each(request, caller)
+        while True:
+            try:
+                sender.send(response(next(answers)))
+            except StopIteration as end:
+                return end.value
