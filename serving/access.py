@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,12 +52,13 @@ class Tls:
     client_ca: Path | None = None
 
     def check(self) -> None:
-        """LaunchError that names a file which cannot be read."""
-        for path in filter(None, (self.certificate, self.key, self.client_ca)):
-            try:
-                path.read_bytes()
-            except OSError as error:
-                raise LaunchError(f"cannot read {path} for TLS: {error.strerror}.") from None
+        """LaunchError that names what cannot be used: of such files tritonserver says that its port is in use."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with _unusable(f"{self.certificate} with the key {self.key}"):
+            context.load_cert_chain(self.certificate, self.key, password=_no_password)
+        if self.client_ca is not None:
+            with _unusable(str(self.client_ca)):
+                context.load_verify_locations(self.client_ca)
 
     def options(self) -> list[str]:
         """tritonserver's, for gRPC: its HTTP knows no TLS."""
@@ -99,6 +101,18 @@ class Access:
                 "pictures on the wire; use --tls-certificate and --tls-key, or a proxy in front that does."
             ]
         return []
+
+
+@contextmanager
+def _unusable(files: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError, without `strerror` for what is no PEM
+        raise LaunchError(f"TLS cannot use {files}: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and tritonserver asks for no password")
 
 
 def _is_loopback(host: str) -> bool:

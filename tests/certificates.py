@@ -28,5 +28,10 @@ def signed(folder: Path, name: str, by: str) -> tuple[Path, Path]:
     return folder / f"{name}.pem", folder / f"{name}.key"
 
 
+def encrypted(folder: Path, key: str, name: str) -> None:
+    """A copy of `key` that needs a password."""
+    _run(folder, f"pkey -in {key} -aes256 -passout pass:password -out {name}")
+
+
 def _run(folder: Path, words: str) -> None:
     subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)

@@ -1,7 +1,9 @@
 """Replace an object in a picture when told to in one sentence: the client of a Recast server."""
 
 from .client import AsyncClient, Client
+from .credentials import Credentials
 from .errors import (
+    AccessDenied,
     Cancelled,
     DeadlineExceeded,
     InternalError,
@@ -19,9 +21,11 @@ from .errors import (
 from .results import Edit, MaskResult, ParseResult, Status, StepStatus
 
 __all__ = [
+    "AccessDenied",
     "AsyncClient",
     "Cancelled",
     "Client",
+    "Credentials",
     "DeadlineExceeded",
     "Edit",
     "InternalError",

@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 
 from . import commands
 from .client import DEFAULT_TIMEOUT, DEFAULT_URL, Client
+from .credentials import Credentials
 from .errors import (
+    AccessDenied,
     DeadlineExceeded,
     InvalidRequest,
     NotAnEdit,
@@ -30,7 +32,11 @@ EXIT_CODES = """exit codes:
   3    the sentence asks for no edit, or the object is not in the picture
   4    the server is overloaded, or the deadline passed
   5    no server there, or it is not ready
-  130  stopped with Ctrl-C"""
+  6    a key or a certificate is missing or wrong
+  130  stopped with Ctrl-C
+
+environment: RECAST_URL, RECAST_TLS_CA, RECAST_TLS_CERT and RECAST_TLS_KEY stand for the options of these names;
+RECAST_API_KEY is sent with every call, RECAST_ADMIN_KEY with those that control the server."""
 # The first class that fits decides.
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (NotAnEdit, 3),
@@ -40,8 +46,15 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (Overloaded, 4),
     (DeadlineExceeded, 4),
     (ServerUnavailable, commands.NOT_READY),
+    (AccessDenied, 6),
     (RecastError, 1),
 )
+
+_TLS_FILES = {
+    "ca": "speak TLS to a server whose certificate is of these authorities, in PEM",
+    "cert": "the certificate to show to the server, in PEM",
+    "key": "the private key of that certificate, in PEM",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     try:
         arguments = _parser().parse_args(words)
-        with Client(arguments.url, timeout=arguments.timeout) as client:
+        with Client(arguments.url, timeout=arguments.timeout, credentials=_credentials(arguments)) as client:
             outcome: commands.Outcome = arguments.run(arguments, client)
         _tell(outcome, as_json)
         return outcome.exit_code
@@ -61,6 +74,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
         _complain(getattr(error, "name", "usage"), str(error), code, as_json)
         return code
+
+
+def _credentials(arguments: argparse.Namespace) -> Credentials:
+    """Keys come by environment alone: other users can read a command line."""
+    try:
+        return Credentials(
+            admin_key=os.environ.get("RECAST_ADMIN_KEY"),
+            api_key=os.environ.get("RECAST_API_KEY"),
+            root_certificates=arguments.tls_ca,
+            certificate_chain=arguments.tls_cert,
+            private_key=arguments.tls_key,
+        )
+    except ValueError as error:
+        raise UsageError(f"{error} (--tls-ca, --tls-cert, --tls-key)") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename}: {error.strerror}.") from error
 
 
 def _tell(outcome: commands.Outcome, as_json: bool) -> None:
@@ -122,6 +151,11 @@ def _common() -> _Parser:
     common.add_argument(
         "--timeout", type=_seconds, default=DEFAULT_TIMEOUT, metavar="S", help="seconds to wait (%(default)g)"
     )
+    for name, meaning in _TLS_FILES.items():
+        variable = f"RECAST_TLS_{name.upper()}"
+        common.add_argument(
+            f"--tls-{name}", default=os.environ.get(variable) or None, metavar="FILE", help=f"{meaning} ({variable})"
+        )
     common.add_argument("--json", action="store_true", help="print one JSON document, for errors too")
     return common
 

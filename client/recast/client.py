@@ -7,6 +7,7 @@ from types import TracebackType
 
 from . import calls
 from .conversation import Conversation
+from .credentials import Credentials
 from .pictures import Picture
 from .results import Edit, MaskResult, ParseResult, Status
 from .transport import Blocking, Waiting, finish
@@ -24,12 +25,21 @@ class Client:
         retries: how often a call is tried again that the server was too busy for, or that was lost in a restart of
             it or of one of its processes. While a server that has answered before is away, calls wait until their
             timeout. 0 switches both off; other errors are never tried again.
+        credentials: keys, and the files that turn TLS on; None is neither.
 
     Every method raises a `RecastError`, whose subclasses say what went wrong (see `recast.errors`).
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5) -> None:
-        self._server = Conversation(Blocking(url), url, timeout, retries)
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: int = 5,
+        credentials: Credentials | None = None,
+    ) -> None:
+        transport = Blocking(url, credentials or Credentials())
+        self._server = Conversation(transport, url, timeout, retries)
 
     def replace(
         self,
@@ -107,8 +117,16 @@ class Client:
 class AsyncClient:
     """`Client` for asyncio: the same arguments, methods and errors. The tasks of one loop may share it."""
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, retries: int = 5) -> None:
-        self._server = Conversation(Waiting(url), url, timeout, retries)
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: int = 5,
+        credentials: Credentials | None = None,
+    ) -> None:
+        transport = Waiting(url, credentials or Credentials())
+        self._server = Conversation(transport, url, timeout, retries)
 
     async def replace(
         self,

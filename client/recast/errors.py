@@ -12,6 +12,7 @@ RecastError
 ├── Cancelled             the call was cancelled
 ├── ServerUnavailable     nobody answers there, or it does not serve Recast
 │   └── Restarting        the server, or a process of it, ended or stops and another starts; tried again
+├── AccessDenied          a key or a certificate is missing or wrong, or TLS is
 └── InternalError         the server failed; its log says why
 """
 
@@ -82,6 +83,10 @@ class Restarting(ServerUnavailable):
         self.begun = begun
 
 
+class AccessDenied(RecastError):
+    name = "access_denied"
+
+
 class InternalError(RecastError):
     name = "internal"
 
@@ -105,6 +110,8 @@ _BY_STATUS: dict[str, type[RecastError]] = {
     "RESOURCE_EXHAUSTED": InvalidRequest,
     "CANCELLED": Cancelled,
     "UNAVAILABLE": ServerUnavailable,
+    "UNAUTHENTICATED": AccessDenied,
+    "PERMISSION_DENIED": AccessDenied,
 }
 _MESSAGE = re.compile(r"(?:\[request id: [^\]]*\] )?(?:in ensemble '[^']*', )*(?P<rest>.*)", re.DOTALL)
 _NAME = re.compile(r"(?P<name>[a-z_]+): (?P<sentence>.+)", re.DOTALL)
@@ -113,6 +120,9 @@ _QUEUE = ("exceeds maximum queue size", "request timeout expired")
 _NOBODY = ("failed to connect", "resolution failed", "errors resolving", "connection refused")
 _HTTP = ("http1.x server", "expected settings frame")
 _RESTRICTED = "protocol is restricted"
+_DISTRUST = "certificate_verify_failed"
+_NO_TLS = ("ssl_error_ssl", "security handshaker")
+_HUNG_UP = "socket closed"
 _DEAD_PROCESS = "is not healthy"
 _STOPPING = ("has no available versions", "server is stopping", "not ready")
 _UNKNOWN_MODEL = "unknown model"
@@ -151,13 +161,19 @@ def translate(error: InferenceServerException, *, url: str, timeout: float | Non
 def _unavailable(said: str, url: str, met: bool) -> RecastError | None:
     """Why the call reached nobody, or None when it was lost on its way."""
     if _RESTRICTED in said:
-        return ServerUnavailable(f"the server at {url} refuses: {said}")
+        return AccessDenied(f"the server at {url} does this only with its admin key (RECAST_ADMIN_KEY).")
     if any(words in said for words in _HTTP):
         return ServerUnavailable(f"{url} speaks HTTP, not gRPC; Triton's gRPC port is usually 8001 (--url).")
+    if _DISTRUST in said:
+        return AccessDenied(f"the certificate of {url} is for another name, or not of the authorities in --tls-ca.")
+    if any(words in said for words in _NO_TLS):
+        return AccessDenied(f"{url} agrees on no TLS: it speaks none, or a file of --tls-ca, --tls-cert is no PEM.")
     if not any(words in said for words in _NOBODY):
         return None
     if met:
         return Restarting(f"the server at {url} is away; try again in a moment.", begun=False)
+    if _HUNG_UP in said:
+        return AccessDenied(f"{url} hangs up before a word: it wants TLS (--tls-ca) or a certificate (--tls-cert).")
     return ServerUnavailable(
         f"no gRPC server answers at {url}; start it with `make serve`, "
         "or name another address with --url or RECAST_URL."

@@ -15,6 +15,8 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE
 
+from .credentials import Credentials
+
 T = TypeVar("T")
 
 
@@ -33,11 +35,12 @@ class Transport(Protocol):
 class Blocking:
     """Calls that block the calling thread; any number of threads may share one."""
 
-    def __init__(self, url: str) -> None:
-        self._client = tritonclient.grpc.InferenceServerClient(url, channel_args=channel_args(url))
+    def __init__(self, url: str, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._client = tritonclient.grpc.InferenceServerClient(url, channel_args=channel_args(url), **credentials.tls())
 
     async def call(self, method: str, **arguments: Any) -> Any:
-        return getattr(self._client, method)(**arguments)
+        return getattr(self._client, method)(**_with_headers(arguments, self._credentials.headers(method)))
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -52,16 +55,18 @@ class Blocking:
 class Waiting:
     """Calls that await, and work that would hold up the event loop in a thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials) -> None:
         self._url = url
+        self._credentials = credentials
         self._client: Any = None
 
     async def call(self, method: str, **arguments: Any) -> Any:
         if self._client is None:
             # Only now: a gRPC channel belongs to the event loop that runs when it is made.
-            options = channel_args(self._url)
-            self._client = tritonclient.grpc.aio.InferenceServerClient(self._url, channel_args=options)
-        return await getattr(self._client, method)(**arguments)
+            self._client = tritonclient.grpc.aio.InferenceServerClient(
+                self._url, channel_args=channel_args(self._url), **self._credentials.tls()
+            )
+        return await getattr(self._client, method)(**_with_headers(arguments, self._credentials.headers(method)))
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -83,6 +88,11 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError("a blocking transport suspended")
+
+
+def _with_headers(arguments: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+    """The arguments of a call with more `headers`."""
+    return {**arguments, "headers": {**(arguments.get("headers") or {}), **headers}} if headers else arguments
 
 
 def channel_args(url: str) -> list[tuple[str, int]]:

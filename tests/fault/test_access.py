@@ -1,5 +1,6 @@
 """Strangers: `test_<fault>_<expected>`, on gRPC and on HTTP, with no key, a wrong one and the right one."""
 
+import asyncio
 import json
 import shutil
 import urllib.error
@@ -8,10 +9,14 @@ from pathlib import Path
 
 import pytest
 import tritonclient.grpc as grpc
+from recast import AccessDenied, AsyncClient, Client, Credentials
+from recast.cli import main
+from recast.transport import Blocking, finish
 from tritonclient.utils import InferenceServerException
 
 from serving.access import ADMIN_HEADER, Tls
 from serving.launcher import Server
+from serving.preflight import LaunchError
 from tests import certificates
 from tests.served.onnx_models import TALLY, tally, write
 
@@ -160,6 +165,21 @@ def mutual(repository, folder):
         yield running
 
 
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (("ours.key", "server.key"), "TLS cannot use .*ours.key with the key .*server.key: "),
+        (("server.pem", "ours.key"), "TLS cannot use .*server.pem with the key .*: .*mismatch"),
+        (("server.pem", "secret.key"), "TLS cannot use .*: the key is encrypted"),
+        (("server.pem", "server.key", "server.key"), "TLS cannot use .*server.key: "),
+    ],
+)
+def test_unusable_tls_files_refused_at_launch(repository, folder, files, reason):
+    certificates.encrypted(folder, "server.key", "secret.key")
+    with pytest.raises(LaunchError, match=reason):
+        Server(repository, ready_model="tally", tls=Tls(*(folder / name for name in files))).start()
+
+
 def asked(server, **files):
     """Whether the server calls itself live over gRPC to a client with these PEM files; without any, in the clear."""
     with grpc.InferenceServerClient(server.grpc_url, ssl=bool(files), **files) as client:
@@ -181,6 +201,67 @@ def test_no_certificate_under_mutual_tls_nothing_answered(mutual, folder):
         "private_key": str(folder / "client-of-ours.key"),
     }
     assert asked(mutual, root_certificates=ours, **friend)
+
+
+def test_the_client_under_mutual_tls_says_what_is_missing(mutual, folder):
+    ours, mine = folder / "ours.pem", folder / "client-of-ours"
+    theirs = folder / "client-of-theirs"
+    for credentials, hint in [
+        (None, "--tls-ca"),
+        (Credentials(root_certificates=ours), "--tls-cert"),
+        (certified(ours, theirs), "--tls-cert"),
+        (certified(folder / "theirs.pem", mine), "authorities"),
+        (certified(folder / "server.key", mine), "PEM"),
+    ]:
+        with Client(mutual.grpc_url, credentials=credentials) as client:
+            with pytest.raises(AccessDenied, match=hint):
+                client.status()
+    with Client(mutual.grpc_url, credentials=certified(ours, mine)) as client:
+        assert client.status().server.startswith("triton")
+
+    async def awaited():
+        async with AsyncClient(mutual.grpc_url, credentials=certified(ours, mine)) as client:
+            return await client.status()
+
+    assert asyncio.run(awaited()).server.startswith("triton")
+
+
+def test_the_command_under_mutual_tls_takes_files_from_options_and_environment(mutual, folder, capsys, monkeypatch):
+    words = ["status", f"--url={mutual.grpc_url}", f"--tls-ca={folder / 'ours.pem'}"]
+    assert main(words) == 6
+    assert "--tls-cert" in capsys.readouterr().err
+    monkeypatch.setenv("RECAST_TLS_CERT", str(folder / "client-of-ours.pem"))
+    assert main(words) == 2
+    assert "its key" in capsys.readouterr().err
+    monkeypatch.setenv("RECAST_TLS_KEY", str(folder / "absent.key"))
+    assert main(words) == 2
+    assert "absent.key" in capsys.readouterr().err
+    monkeypatch.setenv("RECAST_TLS_KEY", str(folder / "client-of-ours.key"))
+    assert main(words) == 5  # it serves no `replace`
+    assert "triton" in capsys.readouterr().out
+
+
+def certified(authorities, client):
+    return Credentials(
+        root_certificates=authorities,
+        certificate_chain=client.with_suffix(".pem"),
+        private_key=client.with_suffix(".key"),
+    )
+
+
+def test_the_clients_transport_shows_the_admin_key_to_control_calls(closed):
+    for key, allowed in [(None, False), ("not-the-admin-key", False), (closed.admin_key, True)]:
+        transport = Blocking(closed.grpc_url, Credentials(admin_key=key))
+        for call in ("load", "index", "config", "trace settings", "logging"):
+            method, arguments = GRPC_CALLS[call]
+            names = {"load": ["model_name"], "config": ["model_name"], "logging": ["settings"]}.get(call, [])
+            asking = transport.call(method, **dict(zip(names, arguments, strict=True)))
+            if allowed:
+                finish(asking)
+            else:
+                with pytest.raises(InferenceServerException, match=REFUSED):
+                    finish(asking)
+        finish(transport.close())
 
 
 def test_http_under_mutual_tls_stays_on_this_machine_and_closed(mutual):

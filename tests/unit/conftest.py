@@ -35,6 +35,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.script: list[Outputs | Fault | float | Callable[[str, Outputs], Outputs]] = []
         self.models = {"replace": ["1"], "parse": ["1"], "mask": ["1", "2"], "inpaint": ["2"]}
         self.calls: list[tuple[str, Outputs]] = []
+        self.headers: list[dict[str, str]] = []  # of each call
         self._lock = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1)])
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
@@ -51,6 +52,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         }
         with self._lock:
             self.calls.append((request.model_name, inputs))
+            self.headers.append(dict(context.invocation_metadata()))
             item = self.script[min(len(self.calls), len(self.script)) - 1]
         if isinstance(item, Fault):
             context.abort(item.code, item.message)

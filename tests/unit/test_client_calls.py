@@ -239,7 +239,7 @@ def test_a_server_that_ends_after_an_answer_is_waited_for(scripted_server, conne
 @pytest.mark.parametrize(
     ("code", "message", "kind"),
     [
-        ("UNAVAILABLE", "This protocol is restricted", recast.ServerUnavailable),
+        ("UNAVAILABLE", "This protocol is restricted", recast.AccessDenied),
         ("NOT_FOUND", "in ensemble 'replace', object_not_found: no unicorn here.", recast.ObjectNotFound),
         ("INVALID_ARGUMENT", "invalid_image: not a picture.", recast.InvalidImage),
         ("INTERNAL", "internal: the server failed on this request.", recast.InternalError),

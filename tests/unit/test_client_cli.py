@@ -128,7 +128,7 @@ def test_parse_mask_and_status(recast, scripted_server, street):
         ("INVALID_ARGUMENT", "in ensemble 'replace', not_an_edit: nothing to replace.", "not_an_edit", 3),
         ("NOT_FOUND", "in ensemble 'replace', object_not_found: no car.", "object_not_found", 3),
         ("UNAVAILABLE", "overloaded: the queue is full.", "overloaded", 4),
-        ("UNAVAILABLE", "This protocol is restricted", "server_unavailable", 5),
+        ("UNAVAILABLE", "This protocol is restricted", "access_denied", 6),
     ],
 )
 def test_every_error_has_its_exit_code(recast, scripted_server, fault, street, status, message, name, exit_code):

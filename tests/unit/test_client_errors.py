@@ -6,6 +6,9 @@ import recast
 from recast.errors import translate
 from tritonclient.utils import InferenceServerException
 
+NOBODY = "failed to connect to all addresses; last error:"
+HANDSHAKE = "handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
+
 
 def translated(status: str, message: str) -> recast.RecastError:
     error = InferenceServerException(message, status=f"StatusCode.{status}")
@@ -42,7 +45,17 @@ def test_named_error_becomes_its_class(name, status, kind, prefix):
         ("UNAVAILABLE", "in ensemble 'replace', Exceeds maximum queue size", recast.Overloaded),
         ("UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", recast.Overloaded),
         ("UNAVAILABLE", "Request timeout expired", recast.Overloaded),
-        ("UNAVAILABLE", "This protocol is restricted, expecting header 'x'", recast.ServerUnavailable),
+        ("UNAVAILABLE", "This protocol is restricted, expecting header 'x'", recast.AccessDenied),
+        ("UNAUTHENTICATED", "no known API key", recast.AccessDenied),
+        ("PERMISSION_DENIED", "this is closed from outside", recast.AccessDenied),
+        (
+            "UNAVAILABLE",
+            f"{NOBODY} UNKNOWN: Tls {HANDSHAKE}CERTIFICATE_VERIFY_FAILED: self",
+            recast.AccessDenied,
+        ),
+        ("UNAVAILABLE", f"{NOBODY} UNKNOWN: Tls {HANDSHAKE}WRONG_VERSION_NUMBER: Invalid", recast.AccessDenied),
+        ("UNAVAILABLE", f"{NOBODY} UNKNOWN: Failed to create security handshaker.", recast.AccessDenied),
+        ("UNAVAILABLE", f"{NOBODY} UNAVAILABLE: ipv4:127.0.0.1:8001: Socket closed", recast.AccessDenied),
         ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", recast.ServerUnavailable),
         ("UNAVAILABLE", "Request for unknown model: 'replace' is not found", recast.ServerUnavailable),
         ("NOT_FOUND", "Request for unknown model: 'replace' is not found", recast.ServerUnavailable),
@@ -96,12 +109,14 @@ def test_sentences_name_what_to_do():
     assert "there:8001" in str(translated("UNAVAILABLE", "errors resolving there:8001"))
     assert "gRPC" in str(translated("UNAVAILABLE", "failed to connect: Trying to connect an http1.x server"))
     assert "3 s" in str(translated("DEADLINE_EXCEEDED", "Deadline Exceeded"))
+    assert "RECAST_ADMIN_KEY" in str(translated("UNAVAILABLE", "This protocol is restricted"))
+    assert "--tls-ca" in str(translated("UNAVAILABLE", f"{NOBODY} UNAVAILABLE: ipv4:127.0.0.1:8001: Socket closed"))
 
 
 def test_every_error_has_one_base_and_its_own_name():
     kinds = [kind for kind in vars(recast).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert all(issubclass(kind, recast.RecastError) for kind in kinds)
-    assert len({kind.name for kind in kinds}) == len(kinds) == 13
+    assert len({kind.name for kind in kinds}) == len(kinds) == 14
     assert all(issubclass(kind, recast.InvalidRequest) for kind in (recast.InvalidImage, recast.NotAnEdit))
 
 
