@@ -3,7 +3,6 @@ server that holds its calls where the test must know which replica has how many.
 
 import hashlib
 import subprocess
-import time
 from concurrent.futures import Future
 from contextlib import ExitStack
 
@@ -12,7 +11,9 @@ import pytest
 from recast import Client
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from tests.proxy import CONFIGURATION, HAPROXY, Proxy, Replica, environment, needs_haproxy, ports_of_replicas
+from benchmarks.fleet import CONFIGURATION, HAPROXY, Proxy, environment, free_ports, until
+from tests.certificates import authority, signed
+from tests.proxy import Holding, needs_haproxy
 
 pytestmark = needs_haproxy
 CALL = service_pb2.ModelInferRequest(model_name="replace")
@@ -22,9 +23,8 @@ SERVICE = "/inference.GRPCInferenceService/"
 @pytest.fixture
 def replicas():
     """Two that hold their calls."""
-    ports = ports_of_replicas()
-    with Replica("127.0.0.1", ports, hold=True) as first, Replica("127.0.0.2", ports, hold=True) as second:
-        first.http_port = ports["http"]
+    ports = free_ports(2)
+    with Holding("127.0.0.1", *ports) as first, Holding("127.0.0.2", *ports) as second:
         yield first, second
 
 
@@ -60,20 +60,13 @@ def bearer(key: str) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {key}")]
 
 
-def until(condition, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.01)
-
-
 def held(stub, replicas, calls: int, **options) -> list[Future]:
     """Calls sent one after the other, each once the last is held by a replica."""
     futures = []
     for _ in range(calls):
         before = sum(replica.waiting for replica in replicas)
         futures.append(stub.ModelInfer.future(CALL, timeout=20, **options))
-        until(lambda before=before: sum(replica.waiting for replica in replicas) == before + 1)
+        until(lambda before=before: sum(replica.waiting for replica in replicas) == before + 1, 10, "the call arrives")
     return futures
 
 
@@ -88,6 +81,7 @@ def test_the_real_server_answers_through_it_and_keeps_its_repository_closed(serv
     with Proxy(server.grpc_url, http_port=server.ports["http"]) as proxy, Client(proxy.url, timeout=60) as client:
         assert client.status().ready
         assert client.replace(picture, f"Remove the {kind}", num_inference_steps=1).picture.size == picture.size
+        admin = [("triton-grpc-protocol-admin-key", server.admin_key)]
         channel, stub = connected(proxy.url)
         with channel:
             for call, request in [
@@ -100,7 +94,7 @@ def test_the_real_server_answers_through_it_and_keeps_its_repository_closed(serv
                 (stub.TraceSetting, service_pb2.TraceSettingRequest()),
                 (stub.LogSettings, service_pb2.LogSettingsRequest()),
             ]:
-                assert refused(call, request)[0] is grpc.StatusCode.PERMISSION_DENIED
+                assert refused(call, request, metadata=admin)[0] is grpc.StatusCode.PERMISSION_DENIED
         assert client.status().ready
 
 
@@ -111,7 +105,7 @@ def test_each_call_of_one_connection_goes_to_the_replica_with_the_fewest_outstan
         calls = held(stub, replicas, 6)
         assert (first.waiting, second.waiting) == (3, 3)
         first.release()
-        until(lambda: first.waiting == 0)
+        until(lambda: first.waiting == 0, 10, "the first answers")
         for _ in range(4):  # one at a time: the first has none outstanding, the second three
             stub.ModelInfer(CALL, timeout=10)
         assert second.waiting == 3
@@ -133,7 +127,7 @@ def test_a_replica_that_is_not_ready_gets_nothing_and_keeps_what_it_has(front, r
         proxy.wait(False, False)
         status, said = refused(stub.ModelInfer, CALL)
         assert status is grpc.StatusCode.UNAVAILABLE
-        assert said.startswith("unavailable: ")
+        assert said.startswith("restarting: ")
         first.release(), second.release()
         assert len([call.result() for call in calls]) == 5
         first.ready = True
@@ -156,8 +150,8 @@ def test_a_call_that_its_caller_cancels_is_cancelled_on_the_replica(front, repli
     with channel:
         calls = held(stub, replicas, 2)
         calls[0].cancel()
-        until(lambda: sum(replica.cancelled for replica in replicas) == 1)
-    until(lambda: sum(replica.cancelled for replica in replicas) == 2)  # the connection closed
+        until(lambda: sum(replica.cancelled for replica in replicas) == 1, 10, "the call is cancelled")
+    until(lambda: sum(replica.cancelled for replica in replicas) == 2, 10, "those of a closed connection are")
 
 
 def test_what_only_the_proxy_may_say_is_dropped(front, replicas):
@@ -210,16 +204,15 @@ def test_a_caller_has_so_many_calls_in_flight_over_all_its_connections(front, re
 def test_callers_speak_tls_where_there_is_a_certificate(front, replicas, tmp_path, mutual):
     for replica in replicas:
         replica.release()
-    certificate, key = certificate_of("localhost", tmp_path)
+    trusted = authority(tmp_path, "ca")
+    certificate, key = (file.read_bytes() for file in signed(tmp_path, "server", "ca"))
+    mine, my_key = (file.read_bytes() for file in signed(tmp_path, "client", "ca"))
     (tmp_path / "both.pem").write_bytes(certificate + key)
-    (tmp_path / "ca.pem").write_bytes(certificate)
-    clients = {"client_ca": str(tmp_path / "ca.pem")} if mutual else {}
-    url = front(certificate=str(tmp_path / "both.pem"), **clients).url.replace("127.0.0.1", "localhost")
-    unnamed = grpc.ssl_channel_credentials(certificate)
+    url = front(certificate=str(tmp_path / "both.pem"), **({"client_ca": str(trusted)} if mutual else {})).url
     for credentials, answered in [
         (None, False),
-        (unnamed, not mutual),
-        (grpc.ssl_channel_credentials(certificate, key, certificate), True),
+        (grpc.ssl_channel_credentials(trusted.read_bytes()), not mutual),
+        (grpc.ssl_channel_credentials(trusted.read_bytes(), my_key, mine), True),
     ]:
         channel, stub = connected(url, credentials)
         with channel:
@@ -227,17 +220,6 @@ def test_callers_speak_tls_where_there_is_a_certificate(front, replicas, tmp_pat
                 assert stub.ModelInfer(CALL, timeout=10).model_name == "replace"
             else:
                 assert refused(stub.ModelInfer, CALL)[0] is grpc.StatusCode.UNAVAILABLE
-
-
-def certificate_of(name: str, folder) -> tuple[bytes, bytes]:
-    """A self-signed certificate for `name` and its key, PEM."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-         "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate.read_bytes(), key.read_bytes()
 
 
 def test_replicas_may_be_those_that_dns_names():
