@@ -18,7 +18,7 @@ from .errors import (
     Restarting,
     ServerUnavailable,
 )
-from .results import Edit, MaskResult, ParseResult, Status, StepStatus
+from .results import Edit, MaskResult, ParseResult, Progress, Status, StepStatus
 
 __all__ = [
     "AccessDenied",
@@ -38,6 +38,7 @@ __all__ = [
     "ObjectNotFound",
     "Overloaded",
     "ParseResult",
+    "Progress",
     "RecastError",
     "Restarting",
     "ServerUnavailable",

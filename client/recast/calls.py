@@ -17,7 +17,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from .errors import InternalError, InvalidOption, InvalidPrompt
 from .pictures import Picture, encoded
-from .results import Edit, MaskResult, ParseResult
+from .results import Edit, MaskResult, ParseResult, Progress
 
 Result = TypeVar("Result")
 
@@ -54,6 +54,13 @@ def replace(
     return Call("replace", _present(inputs), _edit)
 
 
+def replace_stream(image: Picture, prompt: str, *, preview_side: int | None, **options: Any) -> Call[Progress | Edit]:
+    """`replace` with a response after each step; `options` are those of `replace`."""
+    inputs = replace(image, prompt, **options).inputs
+    inputs += _present([_integer("preview_side", preview_side, np.int32)])
+    return Call("replace_stream", inputs, _progress_or_edit)
+
+
 def parse(prompt: str) -> Call[ParseResult]:
     """The call of the first step alone."""
     return Call("parse", _present([_text("prompt", prompt)]), _parse_result)
@@ -80,6 +87,17 @@ def _edit(answer: InferResult) -> Edit:
         mask_score=float(_value(answer, "mask_score")),
         seeds=tuple(int(seed) for seed in _values(answer, "used_seed")),
         report=json.loads(_value(answer, "report")),
+    )
+
+
+def _progress_or_edit(answer: InferResult) -> Progress | Edit:
+    if answer.as_numpy("stage") is None:
+        return _edit(answer)
+    return Progress(
+        stage=_string(answer, "stage"),
+        step=int(_value(answer, "step")),
+        steps=int(_value(answer, "steps")),
+        preview_jpeg=None if answer.as_numpy("preview") is None else bytes(_value(answer, "preview")),
     )
 
 

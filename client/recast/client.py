@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
 from functools import partial
 from types import TracebackType
 
@@ -9,8 +10,8 @@ from . import calls
 from .conversation import Conversation
 from .credentials import Credentials
 from .pictures import Picture
-from .results import Edit, MaskResult, ParseResult, Status
-from .transport import Blocking, Waiting, finish
+from .results import Edit, MaskResult, ParseResult, Progress, Status
+from .transport import Blocking, Waiting, each, finish
 
 DEFAULT_URL = "localhost:8001"
 DEFAULT_TIMEOUT = 120.0
@@ -80,6 +81,42 @@ class Client:
             num_images=num_images,
         )
         return finish(self._server.ask(build, timeout))
+
+    def replace_stream(
+        self,
+        image: Picture,
+        prompt: str,
+        *,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        num_images: int | None = None,
+        preview_side: int | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Progress | Edit, None, None]:
+        """`replace`, step by step: a `Progress` after each step, and at last the `Edit`, the same to the byte.
+
+        The work goes on while the iterator lives. Closing it (leaving the loop does so too), Ctrl-C and the end of
+        the process stop it on the server within one step.
+
+        Args:
+            preview_side: pixels a side of a small picture with each denoising step, which costs a decoding each.
+
+        The other arguments, and the errors, are those of `replace`.
+        """
+        build = partial(
+            calls.replace_stream,
+            image,
+            prompt,
+            seed=seed,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            num_images=num_images,
+            preview_side=preview_side,
+        )
+        return each(self._server.follow(build, timeout))
 
     def parse(self, prompt: str, *, timeout: float | None = None) -> ParseResult:
         """What a sentence asks for, without a picture."""
@@ -152,6 +189,33 @@ class AsyncClient:
             num_images=num_images,
         )
         return await self._server.ask(build, timeout)
+
+    def replace_stream(
+        self,
+        image: Picture,
+        prompt: str,
+        *,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        num_images: int | None = None,
+        preview_side: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Progress | Edit, None]:
+        """See `Client.replace_stream`. Cancelling the task stops the work too; `contextlib.aclosing` does at once."""
+        build = partial(
+            calls.replace_stream,
+            image,
+            prompt,
+            seed=seed,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            num_images=num_images,
+            preview_side=preview_side,
+        )
+        return self._server.follow(build, timeout)
 
     async def parse(self, prompt: str, *, timeout: float | None = None) -> ParseResult:
         """See `Client.parse`."""

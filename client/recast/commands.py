@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from . import telling
 from .client import Client
+from .errors import InternalError
 from .pictures import decoded
 from .results import Edit
 from .saving import UsageError, beside, check_outputs, numbered, save
@@ -38,18 +40,9 @@ def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
     extras = [Path(path) for path in (arguments.mask_out, arguments.strip) if path]
     check_outputs(picture, [*numbered(out, max(1, arguments.num_images or 1)), *extras])
     data = _read(picture)
-    result, seconds = _timed(
-        arguments.prompt,
-        lambda: client.replace(
-            data,
-            arguments.prompt,
-            seed=arguments.seed,
-            num_inference_steps=arguments.steps,
-            guidance_scale=arguments.guidance,
-            negative_prompt=arguments.negative_prompt,
-            num_images=arguments.num_images,
-        ),
-    )
+    started = time.monotonic()
+    result = _edited(arguments, client, data)
+    seconds = time.monotonic() - started
     pictures = numbered(out, len(result.pngs))
     check_outputs(picture, [*pictures, *extras])
     files: list[tuple[bytes, Path]] = list(zip(result.pngs, pictures, strict=True))
@@ -100,6 +93,25 @@ def _read(picture: Path) -> bytes:
         return picture.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {picture}: {error.strerror or error}.") from error
+
+
+def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
+    """The edit, a bar on the terminal meanwhile. It streams without a terminal too: Ctrl-C stops the server's work."""
+    steps = client.replace_stream(
+        data,
+        arguments.prompt,
+        seed=arguments.seed,
+        num_inference_steps=arguments.steps,
+        guidance_scale=arguments.guidance,
+        negative_prompt=arguments.negative_prompt,
+        num_images=arguments.num_images,
+    )
+    with closing(steps), telling.progress(arguments.prompt) as line:
+        for step in steps:
+            if isinstance(step, Edit):
+                return step
+            line.show(step)
+    raise InternalError("the server's answer ended before the edit.")
 
 
 def _timed(doing: str, work: Callable[[], T]) -> tuple[T, float]:

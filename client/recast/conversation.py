@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -13,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from .calls import Call
 from .errors import DeadlineExceeded, Overloaded, RecastError, Restarting, ServerUnavailable, translate
-from .results import Status, StepStatus
+from .results import Edit, Progress, Status, StepStatus
 from .transport import Transport
 
 Result = TypeVar("Result")
@@ -34,6 +36,11 @@ class Deadline:
     def left(self) -> float | None:
         """Seconds until then, at least 0; None when it never comes."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def arguments(self) -> dict[str, Any]:
+        """tritonclient's, to give up then here, and (`timeout`, in microseconds) on the server."""
+        left = self.left()
+        return {"client_timeout": left, "timeout": None if left is None else max(1, int(left * 1e6))}
 
     def allows(self, pause: float) -> bool:
         left = self.left()
@@ -87,7 +94,9 @@ class Conversation:
         patience = Patience(self.retries, deadline)
         while True:
             try:
-                answer = await self._call("infer", deadline, model_name=call.model, inputs=call.inputs)
+                answer = await self._call(
+                    "infer", deadline, model_name=call.model, inputs=call.inputs, **deadline.arguments()
+                )
                 break
             except RecastError as error:
                 pause = patience.pause(error)
@@ -95,6 +104,43 @@ class Conversation:
                     raise
                 await self.transport.pause(pause)
         return await self.transport.compute(lambda: call.read(answer))
+
+    async def follow(
+        self, build: Callable[[], Call[Progress | Edit]], timeout: float | None
+    ) -> AsyncGenerator[Progress | Edit, None]:
+        """The progress of a streamed edit and at last the edit; tried again as `ask` does until the first progress."""
+        deadline = self._deadline(timeout)
+        call = await self.transport.compute(build)
+        patience = Patience(self.retries, deadline)
+        begun = False
+        while True:
+            try:
+                async with aclosing(self._responses(call, deadline)) as responses:
+                    async for item in responses:
+                        begun = True
+                        yield item
+                return
+            except RecastError as error:
+                pause = None if begun else patience.pause(error)
+                if pause is None:
+                    raise
+                await self.transport.pause(pause)
+
+    async def _responses(
+        self, call: Call[Progress | Edit], deadline: Deadline
+    ) -> AsyncGenerator[Progress | Edit, None]:
+        """What the server answers to one streamed call, read; nothing comes after the edit."""
+        answers = self.transport.stream(model_name=call.model, inputs=call.inputs, **deadline.arguments())
+        try:
+            async with aclosing(answers):
+                async for answer in answers:
+                    self.met = True
+                    item = await self.transport.compute(partial(call.read, answer))
+                    yield item
+                    if isinstance(item, Edit):
+                        return
+        except InferenceServerException as error:
+            raise self._failure(error, deadline) from error
 
     async def status(self, timeout: float | None) -> Status:
         """How the server is. Uses nothing that an operator restricts, such as the repository's index."""
@@ -114,13 +160,16 @@ class Conversation:
 
     async def _call(self, method: str, deadline: Deadline, **arguments: Any) -> Any:
         try:
-            answer = await self.transport.call(method, client_timeout=deadline.left(), **arguments)
+            answer = await self.transport.call(method, **{"client_timeout": deadline.left()} | arguments)
         except InferenceServerException as error:
-            failure = translate(error, url=self.url, timeout=deadline.seconds, met=self.met)
-            self.met = self.met or not isinstance(failure, ServerUnavailable | DeadlineExceeded)
-            raise failure from error
+            raise self._failure(error, deadline) from error
         self.met = True
         return answer
+
+    def _failure(self, error: InferenceServerException, deadline: Deadline) -> RecastError:
+        failure = translate(error, url=self.url, timeout=deadline.seconds, met=self.met)
+        self.met = self.met or not isinstance(failure, ServerUnavailable | DeadlineExceeded)
+        return failure
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self.timeout if timeout is None else timeout)

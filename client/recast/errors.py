@@ -117,6 +117,8 @@ _MESSAGE = re.compile(r"(?:\[request id: [^\]]*\] )?(?:in ensemble '[^']*', )*(?
 _NAME = re.compile(r"(?P<name>[a-z_]+): (?P<sentence>.+)", re.DOTALL)
 # A queue of Triton itself turns a request away before any code of ours could name the error.
 _QUEUE = ("exceeds maximum queue size", "request timeout expired")
+# A step of ours that stops itself just before our own clock gives up.
+_LATE = "cancelled: the deadline passed"
 _NOBODY = ("failed to connect", "resolution failed", "errors resolving", "connection refused")
 _HTTP = ("http1.x server", "expected settings frame")
 _RESTRICTED = "protocol is restricted"
@@ -137,7 +139,8 @@ def translate(error: InferenceServerException, *, url: str, timeout: float | Non
     prefixed = _MESSAGE.match(error.message() or "")
     message = prefixed["rest"].strip() if prefixed else ""
     named = _NAME.fullmatch(message)
-    if named and named["name"] in _NAMED:
+    late = message.startswith(_LATE)
+    if named and named["name"] in _NAMED and not late:
         return _NAMED[named["name"]](named["sentence"])
     said = message.lower()
     if any(words in said for words in _QUEUE):
@@ -148,7 +151,7 @@ def translate(error: InferenceServerException, *, url: str, timeout: float | Non
         return Restarting(f"the server at {url} stops or starts; try again in a moment.", begun=False)
     if _UNKNOWN_MODEL in said:
         return ServerUnavailable(f"the server at {url} does not serve this: {message}.")
-    if status == "DEADLINE_EXCEEDED":
+    if late or status == "DEADLINE_EXCEEDED":
         limit = "the deadline" if timeout is None else f"{timeout:g} s"
         return DeadlineExceeded(f"no answer came within {limit}; allow more time or ask for fewer steps.")
     if status == "UNAVAILABLE":

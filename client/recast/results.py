@@ -12,6 +12,23 @@ from .pictures import decoded
 
 
 @dataclass(frozen=True)
+class Progress:
+    """One step of an edit is done: number `step` of the `steps` of `stage`, which is "parse", "mask" or "inpaint".
+
+    `preview_jpeg`, when previews were asked for, shows the square around the object as it stands after the step.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    preview_jpeg: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def preview(self) -> Image.Image | None:
+        return None if self.preview_jpeg is None else decoded(self.preview_jpeg)
+
+
+@dataclass(frozen=True)
 class Edit:
     """An edited picture: `n` variants (`pngs`, `seeds`) of one edit.
 

@@ -8,10 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from .results import Edit, MaskResult, ParseResult, Status
+from .results import Edit, MaskResult, ParseResult, Progress, Status
+
+BAR = 20
+"""Characters of a full progress bar."""
 
 
 def edit_lines(edit: Edit, seconds: float) -> list[str]:
@@ -56,26 +60,42 @@ def saved_line(paths: list[str]) -> str:
     return _line("Saved", ", ".join(paths))
 
 
+@dataclass
+class Line:
+    """The line on the terminal: what is done, and how far it is."""
+
+    doing: str
+    bar: str = ""
+
+    def show(self, progress: Progress) -> None:
+        """Let the line tell of a step that is done."""
+        painted = progress.step / progress.steps if progress.stage == "inpaint" else 0.0
+        done = {"parse": "sentence read", "mask": "object found"}
+        said = done.get(progress.stage, f"step {progress.step} of {progress.steps}")
+        self.bar = f"[{'#' * round(BAR * painted):<{BAR}}] {said}  "
+
+
 @contextmanager
-def progress(doing: str) -> Iterator[None]:
+def progress(doing: str) -> Iterator[Line]:
     """While the block runs, a line on the terminal with the seconds so far; nothing when stderr is none."""
+    line = Line(doing)
     if not sys.stderr.isatty():
-        yield
+        yield line
         return
     done = threading.Event()
-    line = threading.Thread(target=_tick, args=(doing, done), daemon=True)
-    line.start()
+    ticking = threading.Thread(target=_tick, args=(line, done), daemon=True)
+    ticking.start()
     try:
-        yield
+        yield line
     finally:
         done.set()
-        line.join()
+        ticking.join()
 
 
-def _tick(doing: str, done: threading.Event) -> None:
+def _tick(line: Line, done: threading.Event) -> None:
     start, width = time.monotonic(), max(20, shutil.get_terminal_size().columns - 1)
     for sign in cycle("|/-\\"):
-        text = f"{sign} {time.monotonic() - start:.1f} s  {doing}"
+        text = f"{sign} {time.monotonic() - start:.1f} s  {line.bar}{line.doing}"
         sys.stderr.write("\r" + text[:width].ljust(width))
         sys.stderr.flush()
         if done.wait(0.1):

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+import grpc
 import tritonclient.grpc
 import tritonclient.grpc.aio
-from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE
+from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, InferResult
+from tritonclient.utils import InferenceServerException
 
 from .credentials import Credentials
 
@@ -21,9 +25,13 @@ T = TypeVar("T")
 
 
 class Transport(Protocol):
-    """`call` raises tritonclient's InferenceServerException."""
+    """`call` and `stream` raise tritonclient's InferenceServerException."""
 
     async def call(self, method: str, **arguments: Any) -> Any: ...
+
+    def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
+        """The responses to one inference as they come, without end; closing it cancels the call on the server."""
+        ...
 
     async def pause(self, seconds: float) -> None: ...
 
@@ -36,11 +44,37 @@ class Blocking:
     """Calls that block the calling thread; any number of threads may share one."""
 
     def __init__(self, url: str, credentials: Credentials) -> None:
+        self._url = url
         self._credentials = credentials
-        self._client = tritonclient.grpc.InferenceServerClient(url, channel_args=channel_args(url), **credentials.tls())
+        self._client = self._connected()
+
+    def _connected(self) -> Any:
+        return tritonclient.grpc.InferenceServerClient(
+            self._url, channel_args=channel_args(self._url), **self._credentials.tls()
+        )
 
     async def call(self, method: str, **arguments: Any) -> Any:
         return getattr(self._client, method)(**_with_headers(arguments, self._credentials.headers(method)))
+
+    async def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
+        answers: SimpleQueue[InferResult | InferenceServerException] = SimpleQueue()
+        client = self._connected()  # tritonclient's holds one stream at a time; gRPC shares the connection below
+        try:
+            client.start_stream(
+                lambda result, error: answers.put(result if error is None else error),
+                stream_timeout=client_timeout,
+                headers=self._credentials.headers("stream_infer"),
+            )
+            with suppress(InferenceServerException):  # the stream has ended already: `answers` will say why
+                client.async_stream_infer(**arguments)
+            while True:
+                answer = answers.get()
+                if isinstance(answer, InferenceServerException):
+                    raise answer
+                yield answer
+        finally:
+            client.stop_stream(cancel_requests=True)
+            client.close()
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -60,13 +94,30 @@ class Waiting:
         self._credentials = credentials
         self._client: Any = None
 
-    async def call(self, method: str, **arguments: Any) -> Any:
+    def _connected(self) -> Any:
         if self._client is None:
             # Only now: a gRPC channel belongs to the event loop that runs when it is made.
             self._client = tritonclient.grpc.aio.InferenceServerClient(
                 self._url, channel_args=channel_args(self._url), **self._credentials.tls()
             )
-        return await getattr(self._client, method)(**_with_headers(arguments, self._credentials.headers(method)))
+        return self._client
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        return await getattr(self._connected(), method)(**_with_headers(arguments, self._credentials.headers(method)))
+
+    async def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
+        answers = self._connected().stream_infer(
+            _alone(arguments), stream_timeout=client_timeout, headers=self._credentials.headers("stream_infer")
+        )
+        try:
+            async for result, error in answers:
+                if error is not None:
+                    raise error
+                yield result
+        except grpc.RpcError as error:  # which tritonclient translates everywhere else
+            raise InferenceServerException(msg=error.details(), status=str(error.code())) from error
+        finally:
+            answers.cancel()
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -93,6 +144,21 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
 def _with_headers(arguments: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
     """The arguments of a call with more `headers`."""
     return {**arguments, "headers": {**(arguments.get("headers") or {}), **headers}} if headers else arguments
+
+
+def each(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """The items of an async generator over a `Blocking` transport; closing this one closes that one."""
+    try:
+        while True:
+            yield finish(items.__anext__())
+    except StopAsyncIteration:
+        return
+    finally:
+        finish(items.aclose())
+
+
+async def _alone(item: T) -> AsyncIterator[T]:
+    yield item
 
 
 def channel_args(url: str) -> list[tuple[str, int]]:

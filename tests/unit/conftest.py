@@ -28,14 +28,22 @@ class Fault(Exception):
 class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Answers the n-th inference with the n-th item of `script`, the last one for ever.
 
-    An item is the outputs, a Fault, a number of seconds to hold the call, or a function of (model, inputs).
+    An item is the outputs, a Fault, a number of seconds to hold the call, or a function of (model, inputs). A stream
+    has `progress` before its outputs, which wait until `held` is set; its typed faults are messages, as Triton's are.
     """
+
+    progress = (("parse", 1, 1), ("mask", 1, 1), ("inpaint", 1, 2), ("inpaint", 2, 2))
 
     def __init__(self) -> None:
         self.script: list[Outputs | Fault | float | Callable[[str, Outputs], Outputs]] = []
         self.models = {"replace": ["1"], "parse": ["1"], "mask": ["1", "2"], "inpaint": ["2"]}
         self.calls: list[tuple[str, Outputs]] = []
         self.headers: list[dict[str, str]] = []  # of each call
+        self.timeouts: list[int | None] = []
+        self.streams = 0
+        self.held = threading.Event()
+        self.held.set()
+        self.cancelled = threading.Event()
         self._lock = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1)])
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
@@ -46,6 +54,30 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._server.stop(None).wait()
 
     def ModelInfer(self, request, context):
+        try:
+            return self._response(request, context)
+        except Fault as fault:
+            context.abort(fault.code, fault.message)
+
+    def ModelStreamInfer(self, requests, context):
+        context.add_callback(lambda: None if self.held.is_set() else self.cancelled.set())
+        for request in requests:
+            self.streams += 1
+            try:
+                last = self._response(request, context)
+            except Fault as fault:
+                if fault.code == grpc.StatusCode.UNAVAILABLE and ": " not in fault.message:
+                    context.abort(fault.code, fault.message)
+                yield messages.ModelStreamInferResponse(error_message=fault.message)
+                continue
+            for stage, step, steps in self.progress:
+                told = {"stage": np.array([[stage.encode()]], object), "step": np.array([[step]], np.int32)}
+                told["steps"] = np.array([[steps]], np.int32)
+                yield messages.ModelStreamInferResponse(infer_response=_response(told))
+            self.held.wait(10)
+            yield messages.ModelStreamInferResponse(infer_response=last)
+
+    def _response(self, request, context):
         inputs = {
             tensor.name: _array(tensor, raw)
             for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
@@ -53,9 +85,10 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         with self._lock:
             self.calls.append((request.model_name, inputs))
             self.headers.append(dict(context.invocation_metadata()))
+            self.timeouts.append(request.parameters["timeout"].int64_param if "timeout" in request.parameters else None)
             item = self.script[min(len(self.calls), len(self.script)) - 1]
         if isinstance(item, Fault):
-            context.abort(item.code, item.message)
+            raise item
         if isinstance(item, float):
             time.sleep(item)
             return messages.ModelInferResponse()

@@ -71,6 +71,16 @@ class Awaited:
         self._loop.run_until_complete(self._client.close())
         self._loop.close()
 
+    def replace_stream(self, *arguments, **options):
+        steps = self._client.replace_stream(*arguments, **options)
+        try:
+            while True:
+                yield self._loop.run_until_complete(steps.__anext__())
+        except StopAsyncIteration:
+            return
+        finally:
+            self._loop.run_until_complete(steps.aclose())
+
     def __getattr__(self, name):
         return lambda *a, **k: self._loop.run_until_complete(getattr(self._client, name)(*a, **k))
 
@@ -119,6 +129,66 @@ def test_absent_options_are_not_sent(scripted_server, connect):
     with connect(scripted_server.grpc_url) as client:
         client.replace(b"x", "y")
     assert set(scripted_server.calls[0][1]) == {"image", "prompt"}
+
+
+def test_replace_stream_yields_each_step_and_the_edit(scripted_server, connect):
+    scripted_server.script = [edit(count=2)]
+    with connect(scripted_server.grpc_url) as client:
+        *steps, result = client.replace_stream(b"file", "Replace it", seed=7, num_images=2, preview_side=64)
+    assert [(step.stage, step.step, step.steps) for step in steps] == list(scripted_server.progress)
+    assert result.pngs == (picture(7), picture(8))
+    model, inputs = scripted_server.calls[0]
+    assert model == "replace_stream"
+    assert {name: value.item() for name, value in inputs.items()} == {
+        "image": b"file",
+        "prompt": b"Replace it",
+        "seed": 7,
+        "num_images": 2,
+        "preview_side": 64,
+    }
+
+
+def test_leaving_a_stream_cancels_it_on_the_server(scripted_server, connect):
+    scripted_server.script = [edit()]
+    scripted_server.held.clear()
+    with connect(scripted_server.grpc_url) as client:
+        steps = client.replace_stream(b"x", "y")
+        assert next(steps).stage == "parse"
+        steps.close()
+        assert scripted_server.cancelled.wait(5)
+
+
+def test_a_stream_is_tried_again_until_it_has_begun(scripted_server, connect, fault):
+    away = fault(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    scripted_server.script = [fault(*OVERLOADED), away, edit()]
+    with connect(scripted_server.grpc_url) as client:
+        *_, result = client.replace_stream(b"x", "y")
+    assert result.seed == 7
+    assert scripted_server.streams == 3
+
+
+def test_a_stream_that_breaks_off_fails_typed(scripted_server, connect, fault):
+    scripted_server.script = [{"edited_image": blob(b"x")}, edit()]
+    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.InternalError, match="mask_image"):
+        list(client.replace_stream(b"x", "y"))
+    assert scripted_server.streams == 1
+
+
+def test_the_server_is_told_how_long_a_call_may_take(scripted_server, connect):
+    scripted_server.script = [edit()]
+    with connect(scripted_server.grpc_url, timeout=None) as client:
+        client.replace(b"x", "y")
+        client.replace(b"x", "y", timeout=5)
+        list(client.replace_stream(b"x", "y", timeout=5))
+    assert scripted_server.timeouts[0] is None
+    assert all(4e6 < microseconds <= 5e6 for microseconds in scripted_server.timeouts[1:])
+
+
+def test_a_deadline_that_the_server_notices_first_is_one(scripted_server, connect, fault):
+    late = "in ensemble 'replace', cancelled: the deadline passed before the edit was done; ask for less."
+    scripted_server.script = [fault(grpc.StatusCode.CANCELLED, late)]
+    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.DeadlineExceeded, match="5 s"):
+        client.replace(b"x", "y", timeout=5)
 
 
 def test_parse_and_mask(scripted_server, connect):

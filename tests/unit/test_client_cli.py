@@ -124,7 +124,6 @@ def test_parse_mask_and_status(recast, scripted_server, street):
         ("INTERNAL", "internal: the step failed.", "internal", 1),
         ("CANCELLED", "cancelled: stopped.", "cancelled", 1),
         ("INVALID_ARGUMENT", "invalid_image: not a picture.", "invalid_image", 2),
-        ("INVALID_ARGUMENT", "wrong shape", "invalid_request", 2),
         ("INVALID_ARGUMENT", "in ensemble 'replace', not_an_edit: nothing to replace.", "not_an_edit", 3),
         ("NOT_FOUND", "in ensemble 'replace', object_not_found: no car.", "object_not_found", 3),
         ("UNAVAILABLE", "overloaded: the queue is full.", "overloaded", 4),
@@ -195,20 +194,40 @@ def test_help_lists_the_exit_codes(capsys):
     assert "130  stopped with Ctrl-C" in capsys.readouterr().out
 
 
-def test_ctrl_c_stops_the_call_and_the_moving_line_is_cleared(scripted_server):
-    scripted_server.script = [20.0]
+def on_a_terminal(words, until):
+    """The command `words`, its stderr a terminal, interrupted once `until` is true: its exit code, stdout, screen."""
     terminal, end = pty.openpty()
-    command = [sys.executable, "-m", "recast", "parse", SENTENCE, "--url", scripted_server.grpc_url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end) as process:
+    with subprocess.Popen([sys.executable, "-m", "recast", *words], stdout=subprocess.PIPE, stderr=end) as process:
         os.close(end)
-        while not scripted_server.calls:
+        while not until():
             time.sleep(0.05)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 130
+        code = process.wait(5)
         assert process.stdout is not None
-        assert process.stdout.read() == b""
+        said = process.stdout.read()
     shown = os.read(terminal, 1 << 16).decode()
     os.close(terminal)
+    return code, said, shown
+
+
+def test_ctrl_c_stops_the_call_and_the_moving_line_is_cleared(scripted_server):
+    scripted_server.script = [20.0]
+    words = ["parse", SENTENCE, "--url", scripted_server.grpc_url]
+    code, said, shown = on_a_terminal(words, lambda: scripted_server.calls)
+    assert (code, said) == (130, b"")
     assert f"s  {SENTENCE}" in shown
     assert shown.rstrip().endswith("\rrecast: stopped.")
+
+
+def test_an_edit_shows_its_progress_and_ctrl_c_cancels_it_on_the_server(scripted_server, street):
+    scripted_server.script = [answer(street)]
+    scripted_server.held.clear()  # after the progress, before the edit
+    words = ["edit", str(street), SENTENCE, "--url", scripted_server.grpc_url]
+    code, said, shown = on_a_terminal(words, lambda: scripted_server.streams)
+    assert (code, said) == (130, b"")
+    assert f"[{'#' * 20}] step 2 of 2  {SENTENCE}"[:70] in shown
+    assert shown.rstrip().endswith("\rrecast: stopped.")
+    assert scripted_server.cancelled.wait(5)
+    scripted_server.held.set()
+    assert [path.name for path in street.parent.iterdir()] == ["street.png"]
