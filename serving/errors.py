@@ -1,5 +1,7 @@
 """The errors a caller can receive, each with the Triton status code that carries it."""
 
+import re
+
 CODES = {
     "invalid_image": "INVALID_ARG",
     "invalid_prompt": "INVALID_ARG",
@@ -11,6 +13,7 @@ CODES = {
     "cancelled": "CANCELLED",
     "internal": "INTERNAL",
 }
+_PREFIX = re.compile(r"\A(?:\[request id: [^\]]*\] )?(?:in ensemble '[^']*', )*")
 
 # Triton's words for a model whose process is dead, and for one that is not there between an unload and a load.
 _AWAY = ("is not healthy", "not ready", "has no available versions", "is stopping")
@@ -19,8 +22,11 @@ _AWAY = ("is not healthy", "not ready", "has no available versions", "is stoppin
 class EditError(Exception):
     """A request that cannot be served: `name` is a key of CODES, `sentence` says why and what to do.
 
-    `str(error)` is the message on the wire: "name: sentence".
+    `str(error)` is the message on the wire: "name: sentence". `noted` tells that the journal of the step that raised
+    it has it, and later ones need not.
     """
+
+    noted = False
 
     def __init__(self, name: str, sentence: str):
         if name not in CODES:
@@ -39,14 +45,17 @@ class EditError(Exception):
 
     @classmethod
     def parse(cls, message: str) -> "EditError | None":
-        """The typed error in a Triton message, whatever ensembles prefixed to it; None if it is untyped."""
-        while message.startswith("in ensemble '"):
-            _, found, rest = message.partition("', ")
-            if not found:
-                return None
-            message = rest
+        """The typed error in a Triton message, whatever Triton prefixed to it; None if it is untyped."""
+        message = _PREFIX.sub("", message, count=1)
         name, found, sentence = message.partition(": ")
         return cls(name, sentence) if found and name in CODES else None
+
+
+class CallFailure(Exception):
+    """What Triton says of a call of another model that failed: the cause of an EditError, for the log alone."""
+
+    def __init__(self, model: str, version: int, reason: str):
+        super().__init__(f"{model} {version}: {reason}")
 
 
 def away(message: str) -> bool:

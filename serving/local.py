@@ -15,6 +15,7 @@ from tritonclient.utils import (
 )
 
 from serving.access import ADMIN_HEADER
+from serving.journal import CANARY
 
 LOAD_TIMEOUT = 600.0  # seconds
 CALL_TIMEOUT = 10.0
@@ -81,6 +82,7 @@ class Local:
         """The outputs of one inference by name; arrays carry the batch axis, objects of bytes are BYTES."""
         contents = {name: _content(array) for name, array in inputs.items()}
         head = {
+            "id": CANARY,
             "inputs": [
                 {
                     "name": name,

@@ -1,5 +1,6 @@
 """A step that answers as it goes: a decoupled Triton Python model."""
 
+import time
 from collections.abc import Generator
 
 from serving.triton import Answer, Caller, Step, guarded, response
@@ -21,8 +22,10 @@ class StreamingStep(Step):
 
     def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
         for request in requests:
-            sender = request.get_response_sender()
-            sender.send(response(guarded(self._send_all_but_the_last, request, sender)), flags=FINAL)
+            started, sender = time.perf_counter(), request.get_response_sender()
+            answer = guarded(self._send_all_but_the_last, request, sender)
+            sender.send(response(answer), flags=FINAL)
+            self.note(request, answer, started)
 
     def _send_all_but_the_last(self, request, sender) -> Answer:
         caller = Caller(request, gone=sender.is_cancelled)

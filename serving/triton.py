@@ -1,19 +1,20 @@
 """The glue between our steps and Triton's Python backend: inputs, answers, errors, calls to other models.
 
-The only module that imports `triton_python_backend_utils`, which exists inside a stub process alone.
+With `serving.metrics` the only module that imports `triton_python_backend_utils`, which exists inside a stub process
+alone.
 """
 
 import json
 import math
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from serving.errors import EditError, away, out_of_memory
+from serving.errors import CallFailure, EditError, away, out_of_memory
+from serving.journal import STEPS, Journal
 
 try:
     import triton_python_backend_utils as pb_utils
@@ -83,12 +84,14 @@ class Caller:
     """Calls other models of this server (BLS) for one request, for as long as somebody waits for its answer.
 
     `deadline`, in seconds of time.monotonic(), counts beside the request's own timeout. `gone` tells whether the
-    caller has left; inside an ensemble Triton 24.10 never knows.
+    caller has left; inside an ensemble Triton 24.10 never knows. The calls carry the request's id and trace on.
     """
 
     def __init__(self, request, *, deadline: float = math.inf, gone: Callable[[], bool] | None = None):
         self.deadline = min(deadline, deadline_of(request))
         self._gone = gone or request.is_cancelled
+        self._request_id = request.request_id()
+        self._trace = request.trace()
 
     def check(self) -> None:
         """Raise EditError `cancelled` when the caller has left or the deadline has passed."""
@@ -115,12 +118,14 @@ class Caller:
             requested_output_names=list(outputs),
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
             timeout=self._microseconds_left(),
+            request_id=self._request_id,
+            trace=self._trace,
         )
         try:
             response = request.exec()
         except pb_utils.TritonModelException as error:
-            pb_utils.Logger.log_error(f"calling '{model}' version {version}: {error}")
-            raise EditError("internal", f"the model '{model}' version {version} could not be called.") from None
+            cause = CallFailure(model, version, str(error))
+            raise EditError("internal", f"the model '{model}' version {version} could not be called.") from cause
         if response.has_error():
             raise _error_of(model, version, response.error())
         return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
@@ -133,6 +138,7 @@ class Caller:
 def _error_of(model: str, version: int, error) -> EditError:
     typed = EditError.parse(error.message())
     if typed is not None:
+        typed.noted = model in STEPS
         return typed
     if away(error.message()):
         return EditError("restarting", f"the model '{model}' is being started again; try again in a moment.")
@@ -140,20 +146,23 @@ def _error_of(model: str, version: int, error) -> EditError:
         return EditError("overloaded", f"the model '{model}' takes no more requests now; try again later.")
     if error.code() == pb_utils.TritonError.CANCELLED:
         return EditError("cancelled", "the call was cancelled.")
-    pb_utils.Logger.log_error(f"'{model}' version {version} failed: {error.message()}")
-    return EditError("internal", f"the model '{model}' failed; the server's log says why.")
+    failure = EditError("internal", f"the model '{model}' failed; the server's log says why.")
+    failure.__cause__ = CallFailure(model, version, error.message())
+    return failure
 
 
 class Step:
     """A Triton Python model: `load` once, then `respond` to each request.
 
     model.py is `class TritonPythonModel(Step)`. Set before `load`: `self.device`, "cpu" or "cuda:N", from the
-    instance group, and `self.version`, the release served, which is also the version of the networks to call.
+    instance group, `self.version`, the release served, which is also the version of the networks to call, and
+    `self.journal`, which counts and logs what the step answers.
     A step that works on several requests at once overrides `respond_all` instead of `respond`.
     """
 
     device: str
     version: int
+    journal: Journal
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -161,6 +170,7 @@ class Step:
         gpu = args["model_instance_kind"] == "GPU"
         self.device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
         self.version = int(args["model_version"])
+        self.journal = Journal(args["model_name"], self.version, pb_utils.Logger)
         self.load(Path(args["model_repository"]) / args["model_version"], self.version, parameters)
 
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
@@ -175,19 +185,26 @@ class Step:
         return [guarded(self.respond, request) for request in requests]
 
     def execute(self, requests) -> list:
+        started = time.perf_counter()
         answers = guarded(self.respond_all, requests)
         if isinstance(answers, EditError):
             if len(requests) > 1:  # each alone, so that only the guilty one gets the error
                 return [self.execute([request])[0] for request in requests]
             answers = [answers]
+        for request, answer in zip(requests, answers, strict=True):
+            self.note(request, answer, started)
         return [response(answer) for answer in answers]
+
+    def note(self, request, answer: Answer | EditError, started: float) -> None:
+        """Have the journal record an answer to a request on which work began at `started`, of perf_counter."""
+        self.journal.note(request.request_id(), intent_of(request, answer), answer, started)
 
 
 def guarded(function, *arguments) -> Any:
     """`function(*arguments)`, an exception turned into the EditError to answer with.
 
-    Too little memory is `overloaded`. Unforeseen exceptions become `internal` with no detail: their traceback goes to
-    the server's log.
+    Too little memory is `overloaded`. Unforeseen exceptions become `internal` with no detail. Either has the exception
+    as its `__cause__`, for the journal.
     """
     try:
         return function(*arguments)
@@ -195,9 +212,19 @@ def guarded(function, *arguments) -> Any:
         return error
     except Exception as error:
         if out_of_memory(error):
-            return EditError("overloaded", "there is no memory for this request now; try again, or send less.")
-        pb_utils.Logger.log_error(traceback.format_exc())
-        return EditError("internal", "the server failed on this request; its log says why.")
+            failure = EditError("overloaded", "there is no memory for this request now; try again, or send less.")
+        else:
+            failure = EditError("internal", "the server failed on this request; its log says why.")
+        failure.__cause__ = error
+        return failure
+
+
+def intent_of(request, answer: Answer | EditError) -> str:
+    """What the caller wants: as `parse` understood it, or as a later step's input says; "" when nobody knows."""
+    if isinstance(answer, dict) and "intent" in answer:
+        return answer["intent"].item().decode()
+    known = guarded(text, request, "intent", "")
+    return known if isinstance(known, str) else ""
 
 
 def response(answer: Answer | EditError):

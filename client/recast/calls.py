@@ -30,6 +30,10 @@ class Call(Generic[Result]):
     inputs: list[InferInput]
     read: Callable[[InferResult], Result]
 
+    def arguments(self) -> dict[str, Any]:
+        """tritonclient's, to call the model."""
+        return {"model_name": self.model, "inputs": self.inputs}
+
 
 def replace(
     image: Picture,
@@ -87,6 +91,7 @@ def _edit(answer: InferResult) -> Edit:
         mask_score=float(_value(answer, "mask_score")),
         seeds=tuple(int(seed) for seed in _values(answer, "used_seed")),
         report=json.loads(_value(answer, "report")),
+        request_id=_request_id(answer),
     )
 
 
@@ -109,6 +114,7 @@ def _parse_result(answer: InferResult) -> ParseResult:
         caption=_string(answer, "caption"),
         parse_score=float(_value(answer, "parse_score")),
         report=json.loads(_value(answer, "parse_report")),
+        request_id=_request_id(answer),
     )
 
 
@@ -118,6 +124,7 @@ def _mask_result(answer: InferResult) -> MaskResult:
         object_mask_png=_value(answer, "object_mask"),
         mask_score=float(_value(answer, "mask_score")),
         report=json.loads(_value(answer, "mask_report")),
+        request_id=_request_id(answer),
     )
 
 
@@ -166,6 +173,10 @@ def _values(answer: InferResult, name: str) -> list[Any]:
 
 def _value(answer: InferResult, name: str) -> Any:
     return _values(answer, name)[0]
+
+
+def _request_id(answer: InferResult) -> str:
+    return str(answer.get_response().id)
 
 
 def _string(answer: InferResult, name: str) -> str:

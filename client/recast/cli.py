@@ -16,6 +16,7 @@ from .credentials import Credentials
 from .errors import (
     AccessDenied,
     DeadlineExceeded,
+    InternalError,
     InvalidRequest,
     NotAnEdit,
     ObjectNotFound,
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except (UsageError, RecastError) as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
-        _complain(getattr(error, "name", "usage"), str(error), code, as_json)
+        _complain(getattr(error, "name", "usage"), str(error), code, as_json, getattr(error, "request_id", ""))
         return code
 
 
@@ -101,11 +102,13 @@ def _tell(outcome: commands.Outcome, as_json: bool) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _complain(name: str, sentence: str, code: int, as_json: bool) -> None:
+def _complain(name: str, sentence: str, code: int, as_json: bool, request_id: str = "") -> None:
     if as_json:
-        _document({"error": name, "message": sentence, "exit_code": code})
-    else:
-        print(f"recast: {sentence}", file=sys.stderr)
+        told = {"request_id": request_id} if request_id else {}
+        _document({"error": name, "message": sentence, "exit_code": code, **told})
+        return
+    traced = f" (request id {request_id})" if name == InternalError.name and request_id else ""
+    print(f"recast: {sentence}{traced}", file=sys.stderr)
 
 
 def _document(document: dict[str, Any]) -> None:

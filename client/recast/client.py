@@ -53,6 +53,7 @@ class Client:
         negative_prompt: str | None = None,
         num_images: int | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> Edit:
         """Edit a picture as one sentence says.
 
@@ -65,6 +66,7 @@ class Client:
             negative_prompt: what must not appear.
             num_images: how many variants.
             timeout: seconds for this call, in place of the client's.
+            request_id: names the call in the server's log and traces; None draws one, which result and errors tell.
 
         Raises:
             RecastError: with a subclass for each reason.
@@ -80,7 +82,7 @@ class Client:
             negative_prompt=negative_prompt,
             num_images=num_images,
         )
-        return finish(self._server.ask(build, timeout))
+        return finish(self._server.ask(build, timeout, request_id))
 
     def replace_stream(
         self,
@@ -94,6 +96,7 @@ class Client:
         num_images: int | None = None,
         preview_side: int | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> Generator[Progress | Edit, None, None]:
         """`replace`, step by step: a `Progress` after each step, and at last the `Edit`, the same to the byte.
 
@@ -116,11 +119,11 @@ class Client:
             num_images=num_images,
             preview_side=preview_side,
         )
-        return each(self._server.follow(build, timeout))
+        return each(self._server.follow(build, timeout, request_id))
 
-    def parse(self, prompt: str, *, timeout: float | None = None) -> ParseResult:
+    def parse(self, prompt: str, *, timeout: float | None = None, request_id: str | None = None) -> ParseResult:
         """What a sentence asks for, without a picture."""
-        return finish(self._server.ask(partial(calls.parse, prompt), timeout))
+        return finish(self._server.ask(partial(calls.parse, prompt), timeout, request_id))
 
     def mask(
         self,
@@ -129,10 +132,11 @@ class Client:
         *,
         intent: str | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> MaskResult:
         """Where the object named by `target` is; `intent` shapes the mask as in an edit."""
         build = partial(calls.mask, image, target, intent=intent)
-        return finish(self._server.ask(build, timeout))
+        return finish(self._server.ask(build, timeout, request_id))
 
     def status(self, *, timeout: float | None = None) -> Status:
         """Whether the server can take an edit, and the releases of its steps."""
@@ -176,6 +180,7 @@ class AsyncClient:
         negative_prompt: str | None = None,
         num_images: int | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> Edit:
         """See `Client.replace`."""
         build = partial(
@@ -188,7 +193,7 @@ class AsyncClient:
             negative_prompt=negative_prompt,
             num_images=num_images,
         )
-        return await self._server.ask(build, timeout)
+        return await self._server.ask(build, timeout, request_id)
 
     def replace_stream(
         self,
@@ -202,6 +207,7 @@ class AsyncClient:
         num_images: int | None = None,
         preview_side: int | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> AsyncGenerator[Progress | Edit, None]:
         """See `Client.replace_stream`. Cancelling the task stops the work too; `contextlib.aclosing` does at once."""
         build = partial(
@@ -215,11 +221,11 @@ class AsyncClient:
             num_images=num_images,
             preview_side=preview_side,
         )
-        return self._server.follow(build, timeout)
+        return self._server.follow(build, timeout, request_id)
 
-    async def parse(self, prompt: str, *, timeout: float | None = None) -> ParseResult:
+    async def parse(self, prompt: str, *, timeout: float | None = None, request_id: str | None = None) -> ParseResult:
         """See `Client.parse`."""
-        return await self._server.ask(partial(calls.parse, prompt), timeout)
+        return await self._server.ask(partial(calls.parse, prompt), timeout, request_id)
 
     async def mask(
         self,
@@ -228,10 +234,11 @@ class AsyncClient:
         *,
         intent: str | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> MaskResult:
         """See `Client.mask`."""
         build = partial(calls.mask, image, target, intent=intent)
-        return await self._server.ask(build, timeout)
+        return await self._server.ask(build, timeout, request_id)
 
     async def status(self, *, timeout: float | None = None) -> Status:
         """See `Client.status`."""

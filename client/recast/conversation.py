@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -77,6 +78,17 @@ class Patience:
         return pause if pause is not None and self._deadline.allows(pause) else None
 
 
+@contextmanager
+def named(request_id: str | None) -> Iterator[str]:
+    """The name of one call, drawn unless given, which the errors that leave the block tell."""
+    name = request_id or uuid.uuid4().hex
+    try:
+        yield name
+    except RecastError as error:
+        error.request_id = name
+        raise
+
+
 @dataclass
 class Conversation:
     """Calls to one server over one transport. `met` once it has answered any of them."""
@@ -87,50 +99,56 @@ class Conversation:
     retries: int
     met: bool = False
 
-    async def ask(self, build: Callable[[], Call[Result]], timeout: float | None) -> Result:
-        """The result of a call, tried again while the server is overloaded or away and the deadline allows."""
+    async def ask(
+        self, build: Callable[[], Call[Result]], timeout: float | None, request_id: str | None = None
+    ) -> Result:
+        """The result of a call, tried again while the server is overloaded or away and the deadline allows.
+
+        The server's log and traces name the call by its `request_id`, drawn unless given; so do the errors raised.
+        """
         deadline = self._deadline(timeout)
-        call = await self.transport.compute(build)
-        patience = Patience(self.retries, deadline)
-        while True:
-            try:
-                answer = await self._call(
-                    "infer", deadline, model_name=call.model, inputs=call.inputs, **deadline.arguments()
-                )
-                break
-            except RecastError as error:
-                pause = patience.pause(error)
-                if pause is None:
-                    raise
-                await self.transport.pause(pause)
-        return await self.transport.compute(lambda: call.read(answer))
+        with named(request_id) as name:
+            call = await self.transport.compute(build)
+            patience = Patience(self.retries, deadline)
+            while True:
+                try:
+                    arguments = {**call.arguments(), **deadline.arguments(), "request_id": name}
+                    answer = await self._call("infer", deadline, **arguments)
+                    break
+                except RecastError as error:
+                    pause = patience.pause(error)
+                    if pause is None:
+                        raise
+                    await self.transport.pause(pause)
+            return await self.transport.compute(lambda: call.read(answer))
 
     async def follow(
-        self, build: Callable[[], Call[Progress | Edit]], timeout: float | None
+        self, build: Callable[[], Call[Progress | Edit]], timeout: float | None, request_id: str | None = None
     ) -> AsyncGenerator[Progress | Edit, None]:
         """The progress of a streamed edit and at last the edit; tried again as `ask` does until the first progress."""
         deadline = self._deadline(timeout)
-        call = await self.transport.compute(build)
-        patience = Patience(self.retries, deadline)
         begun = False
-        while True:
-            try:
-                async with aclosing(self._responses(call, deadline)) as responses:
-                    async for item in responses:
-                        begun = True
-                        yield item
-                return
-            except RecastError as error:
-                pause = None if begun else patience.pause(error)
-                if pause is None:
-                    raise
-                await self.transport.pause(pause)
+        with named(request_id) as name:
+            call = await self.transport.compute(build)
+            patience = Patience(self.retries, deadline)
+            while True:
+                try:
+                    async with aclosing(self._responses(call, deadline, name)) as responses:
+                        async for item in responses:
+                            begun = True
+                            yield item
+                    return
+                except RecastError as error:
+                    pause = None if begun else patience.pause(error)
+                    if pause is None:
+                        raise
+                    await self.transport.pause(pause)
 
     async def _responses(
-        self, call: Call[Progress | Edit], deadline: Deadline
+        self, call: Call[Progress | Edit], deadline: Deadline, request_id: str
     ) -> AsyncGenerator[Progress | Edit, None]:
         """What the server answers to one streamed call, read; nothing comes after the edit."""
-        answers = self.transport.stream(model_name=call.model, inputs=call.inputs, **deadline.arguments())
+        answers = self.transport.stream(**call.arguments(), **deadline.arguments(), request_id=request_id)
         try:
             async with aclosing(answers):
                 async for answer in answers:

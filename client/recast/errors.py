@@ -24,9 +24,13 @@ from tritonclient.utils import InferenceServerException
 
 
 class RecastError(Exception):
-    """Base of every error. `name` is the error's name in the contract, `sentence` says why and what to do."""
+    """Base of every error. `name` is the error's name in the contract, `sentence` says why and what to do.
+
+    `request_id` is the name of the call in the server's log; "" for one that was no inference.
+    """
 
     name = "error"
+    request_id = ""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)

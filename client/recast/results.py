@@ -35,7 +35,8 @@ class Edit:
     `pngs` are the server's own PNG files; `pictures` and `picture` decode them, in the mode and size of the
     input after its EXIF rotation. `mask` is 8-bit: 255 = replaced, 0 = untouched to the byte, between =
     blended. Scores are 0 … 1. `report` holds the release and the milliseconds of each step, the size of the
-    crop and the largest background difference. The same inputs and seed give the same edit.
+    crop and the largest background difference; `request_id` names the call in the server's log and traces. The same
+    inputs and seed give the same edit.
     """
 
     pngs: tuple[bytes, ...] = field(repr=False)
@@ -47,6 +48,7 @@ class Edit:
     mask_score: float
     seeds: tuple[int, ...]
     report: dict[str, Any] = field(repr=False)
+    request_id: str = field(default="", compare=False)
 
     @property
     def png(self) -> bytes:
@@ -81,6 +83,7 @@ class Edit:
             "mask_score": self.mask_score,
             "seeds": list(self.seeds),
             "report": self.report,
+            "request_id": self.request_id,
         }
 
 
@@ -94,6 +97,7 @@ class ParseResult:
     caption: str
     parse_score: float
     report: dict[str, Any] = field(repr=False)
+    request_id: str = field(default="", compare=False)
 
     def summary(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -104,6 +108,7 @@ class ParseResult:
             "caption": self.caption,
             "parse_score": self.parse_score,
             "report": self.report,
+            "request_id": self.request_id,
         }
 
 
@@ -119,6 +124,7 @@ class MaskResult:
     object_mask_png: bytes = field(repr=False)
     mask_score: float
     report: dict[str, Any] = field(repr=False)
+    request_id: str = field(default="", compare=False)
 
     @cached_property
     def mask(self) -> Image.Image:
@@ -130,7 +136,7 @@ class MaskResult:
 
     def summary(self) -> dict[str, Any]:
         """All but the pictures, ready for JSON."""
-        return {"mask_score": self.mask_score, "report": self.report}
+        return {"mask_score": self.mask_score, "report": self.report, "request_id": self.request_id}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.script: list[Outputs | Fault | float | Callable[[str, Outputs], Outputs]] = []
         self.models = {"replace": ["1"], "parse": ["1"], "mask": ["1", "2"], "inpaint": ["2"]}
         self.calls: list[tuple[str, Outputs]] = []
+        self.request_ids: list[str] = []
         self.headers: list[dict[str, str]] = []  # of each call
         self.timeouts: list[int | None] = []
         self.streams = 0
@@ -73,7 +74,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
             for stage, step, steps in self.progress:
                 told = {"stage": np.array([[stage.encode()]], object), "step": np.array([[step]], np.int32)}
                 told["steps"] = np.array([[steps]], np.int32)
-                yield messages.ModelStreamInferResponse(infer_response=_response(told))
+                yield messages.ModelStreamInferResponse(infer_response=_response(told, request.id))
             self.held.wait(10)
             yield messages.ModelStreamInferResponse(infer_response=last)
 
@@ -84,6 +85,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         }
         with self._lock:
             self.calls.append((request.model_name, inputs))
+            self.request_ids.append(request.id)
             self.headers.append(dict(context.invocation_metadata()))
             self.timeouts.append(request.parameters["timeout"].int64_param if "timeout" in request.parameters else None)
             item = self.script[min(len(self.calls), len(self.script)) - 1]
@@ -93,7 +95,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
             time.sleep(item)
             return messages.ModelInferResponse()
         outputs = item(request.model_name, inputs) if callable(item) else item
-        return _response(outputs)
+        return _response(outputs, request.id)
 
     def ServerMetadata(self, request, context):
         return messages.ServerMetadataResponse(name="triton", version="2.51.0")
@@ -112,8 +114,8 @@ def _array(tensor, raw: bytes) -> np.ndarray:
     return np.frombuffer(raw, triton_to_np_dtype(tensor.datatype)).reshape(tensor.shape)
 
 
-def _response(outputs: Outputs) -> messages.ModelInferResponse:
-    response = messages.ModelInferResponse()
+def _response(outputs: Outputs, request_id: str) -> messages.ModelInferResponse:
+    response = messages.ModelInferResponse(id=request_id)
     for name, value in outputs.items():
         kind = np_to_triton_dtype(value.dtype)
         response.outputs.add(name=name, datatype=kind, shape=value.shape)

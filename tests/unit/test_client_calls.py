@@ -191,6 +191,33 @@ def test_a_deadline_that_the_server_notices_first_is_one(scripted_server, connec
         client.replace(b"x", "y", timeout=5)
 
 
+def test_every_call_has_a_request_id_that_results_tell(scripted_server, connect, fault):
+    scripted_server.script = [edit(), edit(), PARSE, fault(*OVERLOADED), MASK, edit(), fault(*OVERLOADED), edit()]
+    with connect(scripted_server.grpc_url) as client:
+        results = [client.replace(b"x", "y"), client.replace(b"x", "y", request_id="mine"), client.parse("y")]
+        results.append(client.mask(b"x", "dog"))
+        results += [list(client.replace_stream(b"x", "y", request_id=name))[-1] for name in ("streamed", None)]
+    sent = scripted_server.request_ids
+    assert [result.request_id for result in results] == [*sent[:3], *sent[4:6], sent[7]]
+    assert (sent[1], sent[5]) == ("mine", "streamed")
+    assert (sent[3], sent[6]) == (sent[4], sent[7])  # a retry is the same request
+    assert len(set(sent)) == 6
+    assert len(sent[0]) == 32
+    assert results[0] == results[1]  # the same edit, whatever it was called
+    assert results[0].summary()["request_id"] == sent[0]
+
+
+@pytest.mark.parametrize("request_id", [None, "mine"])
+def test_an_error_tells_its_request_id(scripted_server, connect, fault, request_id):
+    scripted_server.script = [fault(grpc.StatusCode.INTERNAL, "internal: it failed.")]
+    with connect(scripted_server.grpc_url) as client:
+        for call in (client.replace, lambda *a, **k: list(client.replace_stream(*a, **k))):
+            with pytest.raises(recast.InternalError) as error:
+                call(b"x", "y", request_id=request_id)
+            assert error.value.request_id == scripted_server.request_ids[-1]
+            assert request_id in (None, error.value.request_id)
+
+
 def test_parse_and_mask(scripted_server, connect):
     scripted_server.script = [PARSE, MASK]
     with connect(scripted_server.grpc_url) as client:

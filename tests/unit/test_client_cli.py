@@ -137,10 +137,13 @@ def test_every_error_has_its_exit_code(recast, scripted_server, fault, street, s
     assert (code, out) == (exit_code, "")
     assert err.startswith("recast: ")
     assert err.count("\n") == 1
+    told = err
     code, out, err = recast(*words, "--json")
     document = json.loads(out)
     assert (code, err) == (exit_code, "")
     assert (document["error"], document["exit_code"]) == (name, exit_code)
+    assert document["request_id"] == scripted_server.request_ids[-1]
+    assert ("(request id " in told) == (name == "internal")  # only there does the server's log know more
     assert [path.name for path in street.parent.iterdir()] == ["street.png"]
 
 

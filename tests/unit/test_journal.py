@@ -1,0 +1,118 @@
+"""What is logged and counted of an edit."""
+
+import shlex
+import time
+
+import numpy as np
+import pytest
+
+from serving import journal
+from serving.errors import CallFailure, EditError
+from serving.journal import CANARY, Journal
+from serving.metrics import FAMILIES
+
+SECRET = "the user's own words"
+
+
+class Recorder:
+    """In place of `pb_utils.Logger` and of Metrics: what was said and counted."""
+
+    def __init__(self):
+        self.lines, self.counted = [], []
+
+    def __getattr__(self, name):
+        kind = name.removeprefix("log_")
+        if kind != name:
+            return lambda text: self.lines.append((kind, text))
+        return lambda *arguments, **labels: self.counted.append((name, *arguments, labels))
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(journal, "Metrics", lambda step, release: recorder)
+    return recorder
+
+
+def note(recorder, answer, request_id="r1", intent="replace"):
+    log = Journal("inpaint", 3, recorder)
+    recorder.counted.clear()
+    log.note(request_id, intent, answer, time.perf_counter())
+    return [(kind, fields(line)) for kind, line in recorder.lines]
+
+
+def fields(line):
+    name, *pairs = shlex.split(line.splitlines()[0])
+    assert name == "recast"
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def failed(cause=None):
+    error = EditError("internal", "it failed.")
+    error.__cause__ = cause
+    return error
+
+
+def test_a_finished_edit_is_one_line_and_one_count(recorder):
+    ((kind, line),) = note(recorder, {"edited_image": np.array([[b"png"]], object)})
+    assert kind == "info"
+    assert float(line.pop("milliseconds")) >= 0
+    assert line == {"step": "inpaint", "release": "3", "request_id": "r1", "intent": "replace", "outcome": "ok"}
+    assert recorder.counted == [("count", "recast_edits_total", {"intent": "replace", "outcome": "ok"})]
+
+
+def test_an_answer_that_ends_no_edit_has_its_score_observed_and_no_line(recorder):
+    assert note(recorder, {"mask_score": np.array([[0.5]], np.float32)}) == []
+    assert recorder.counted == [("observe", "recast_mask_score", 0.5, {})]
+
+
+def test_an_error_is_a_line_with_its_name_and_without_its_sentence(recorder):
+    ((kind, line),) = note(recorder, EditError("object_not_found", f"no {SECRET} here."))
+    assert (kind, line["outcome"]) == ("info", "object_not_found")
+    assert SECRET not in recorder.lines[0][1]
+
+
+def test_what_another_step_has_noted_is_not_noted_again(recorder):
+    error = EditError("object_not_found", "nothing.")
+    error.noted = True
+    assert note(recorder, error) == []
+    assert recorder.counted == []
+
+
+def test_the_canary_is_no_edit(recorder):
+    assert note(recorder, EditError("object_not_found", "nothing."), request_id=CANARY) == []
+    assert recorder.counted == []
+
+
+def test_a_crash_tells_where_and_only_verbosely_what(recorder):
+    try:
+        raise ValueError(SECRET)
+    except ValueError as error:
+        (kind, line), (second, more) = note(recorder, failed(error))
+    assert (kind, second) == ("error", "verbose")
+    assert line["error"] == "ValueError"
+    assert line["at"].startswith("test_journal.py:")
+    assert SECRET not in recorder.lines[0][1]
+    assert SECRET in recorder.lines[1][1]
+    assert more == {"request_id": "r1"}
+
+
+def test_a_failed_call_tells_tritons_reason_without_paths(recorder):
+    cause = CallFailure("unet", 3, 'no room in /opt/secret/models/unet/3/model.onnx for "x"\nTraceback: ...')
+    (_, line), _ = note(recorder, failed(cause))
+    assert line["reason"] == 'unet 3: no room in model.onnx for "x"'
+
+
+def test_a_callers_id_and_intent_cannot_forge_a_line(recorder):
+    ((_, line),) = note(recorder, failed(), request_id='a b\noutcome=ok "' + "x" * 100, intent="x outcome=ok")
+    assert line["request_id"] == "a_b_outcome_ok__" + "x" * 48
+    assert (line["outcome"], line["intent"]) == ("internal", "none")
+    assert fields(recorder.lines[0][1])["request_id"] == line["request_id"]
+
+
+def test_metrics_are_named_by_prometheus_conventions():
+    for name, family in FAMILIES.items():
+        assert name.startswith("recast_")
+        assert name.endswith("_total") == (family.kind == "counter")
+        assert (family.buckets is not None) == (family.kind == "histogram")
+        assert family.buckets is None or family.buckets == sorted(set(family.buckets))
