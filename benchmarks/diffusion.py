@@ -63,8 +63,8 @@ def by_recast(repository: Path, canvas: Canvas, caption: str, options: Options) 
         return dict(zip(outputs, session(network).run(list(outputs), inputs), strict=True))
 
     masked = encode(assets, infer, masked_image(canvas)[None])
-    (*_, latents) = generate(assets, infer, canvas, masked, caption, options)
-    return decode(assets, infer, latents)[0]
+    (*_, last) = generate(assets, infer, canvas, masked, caption, options)
+    return decode(assets, infer, last.sample)[0]
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

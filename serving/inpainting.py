@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from serving.cropping import Canvas
 from serving.options import Options
 from serving.plans import make_plan
-from serving.sampler import Model, Plan, denoise, draws
+from serving.sampler import Denoised, Model, Plan, denoise, draws
 
 Infer = Callable[[str, dict[str, np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]
 """(network, inputs by name, names of outputs) -> outputs by name; arrays carry the batch axis."""
@@ -130,8 +130,8 @@ def guided(infer: Infer, condition: np.ndarray, embeddings: np.ndarray, guidance
 
 def generate(
     assets: Assets, infer: Infer, canvas: Canvas, masked_latents: np.ndarray, caption: str, options: Options
-) -> Iterator[np.ndarray]:
-    """The latents, float32 [num_images, channels, h, w], after each step; the last are the result.
+) -> Iterator[Denoised]:
+    """The latents, float32 [num_images, channels, h, w], after each step; the last sample is the result.
 
     `masked_latents` is `encode` of `masked_image(canvas)`, [1, channels, h, w].
     """

@@ -77,8 +77,8 @@ class Painter:
         }
 
     def preview(self, done: Done, side: int, caller: Caller) -> bytes:
-        """The first variant's crop after a step, as a JPEG file of `side` × `side` pixels."""
-        pixels = decode_latents(self.assets, partial(self._infer, caller), done.latents[:1])[0]
+        """The first variant's crop as foreseen at a step, a JPEG file of `side` × `side` pixels."""
+        pixels = decode_latents(self.assets, partial(self._infer, caller), done.clean[:1])[0]
         file = io.BytesIO()
         small = Image.fromarray(np.rint(pixels).astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
         small.save(file, "JPEG", quality=80)

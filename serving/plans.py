@@ -63,7 +63,9 @@ def pndm(settings: Settings, count: int) -> Plan:
         if settings.prediction_type == "v_prediction":
             keep, on_noise = keep + on_noise * sigma, on_noise * alpha
         history = tuple(on_noise * weight for weight in PLMS[min(i, len(PLMS) - 1)])
-        steps.append(Step(float(t), 0.0, 1.0, Weights(keep, history), Weights(1.0) if i == 1 else None))
+        clean = _clean_weights(settings.prediction_type, *_mixture(float(levels[t])))
+        base = Weights(1.0) if i == 1 else None
+        steps.append(Step(float(t), 0.0, 1.0, Weights(keep, history), base, clean=clean))
     return Plan(1.0, tuple(steps))
 
 

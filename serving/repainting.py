@@ -40,11 +40,14 @@ class Outcome:
 
 
 class Done(NamedTuple):
-    """Denoising step number `step` of `steps` is done; `latents` are float32 [num_images, channels, h, w]."""
+    """Denoising step number `step` of `steps` is done.
+
+    `clean`, float32 [num_images, channels, h, w], are the latents of the pictures as the model foresees them now.
+    """
 
     step: int
     steps: int
-    latents: np.ndarray
+    clean: np.ndarray
 
 
 def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[Done, None, Outcome]:
@@ -54,9 +57,10 @@ def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[Done, None, Out
     masked_latents = encode(assets, infer, masked_image(canvas)[None])
     latents = masked_latents[:0]
     steps = len(assets.plan(job.options.num_inference_steps).steps)
-    for step, sample in enumerate(generate(assets, infer, canvas, masked_latents, job.caption, job.options), 1):
+    denoised = generate(assets, infer, canvas, masked_latents, job.caption, job.options)
+    for step, (sample, clean) in enumerate(denoised, 1):
         latents = sample
-        yield Done(step, steps, latents)
+        yield Done(step, steps, clean)
     images = [match_colours(image, canvas) for image in decode(assets, infer, latents)]
     return _composite(job, canvas, crop, images)
 

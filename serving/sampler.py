@@ -24,7 +24,8 @@ class Step(NamedTuple):
     """One call of the model at sample x: h = said_sample·x + said_output·model(x·model_scale, t) joins the history.
 
     The base sample becomes `base` of the old one, or x where that is None; x then becomes `next` of the base
-    sample, plus `noise` times fresh noise.
+    sample, plus `noise` times fresh noise. `clean`, the weights of x and of the output in the picture that the model
+    predicts, is None where that is what joins the history.
     """
 
     timestep: float
@@ -34,6 +35,14 @@ class Step(NamedTuple):
     base: Weights | None = None
     noise: float = 0.0
     model_scale: float = 1.0
+    clean: tuple[float, float] | None = None
+
+
+class Denoised(NamedTuple):
+    """After a step: the new sample, and the picture that the model predicted from the old one, both [n, c, h, w]."""
+
+    sample: np.ndarray
+    clean: np.ndarray
 
 
 class Plan(NamedTuple):
@@ -43,8 +52,8 @@ class Plan(NamedTuple):
     steps: tuple[Step, ...]
 
 
-def denoise(model: Model, plan: Plan, draws: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Run `plan`: the sample, float32 [n, channels, h, w], after each call of the model.
+def denoise(model: Model, plan: Plan, draws: Iterator[np.ndarray]) -> Iterator[Denoised]:
+    """Run `plan`: the sample, float32 [n, channels, h, w], after each call of the model; the last is the result.
 
     `draws` yields standard normal noise of the sample's shape: the start, then what samplers add on the way.
     """
@@ -54,12 +63,14 @@ def denoise(model: Model, plan: Plan, draws: Iterator[np.ndarray]) -> Iterator[n
     for step in plan.steps:
         output = model(sample * np.float32(step.model_scale), step.timestep)
         history.insert(0, np.float32(step.said_sample) * sample + np.float32(step.said_output) * output)
+        clean = history[0] if step.clean is None else (
+            np.float32(step.clean[0]) * sample + np.float32(step.clean[1]) * output)  # fmt: skip
         del history[memory:]
         base = sample if step.base is None else _mixed(step.base, base, history)
         sample = _mixed(step.next, base, history)
         if step.noise:
             sample += np.float32(step.noise) * next(draws)
-        yield sample
+        yield Denoised(sample, clean)
 
 
 def _mixed(weights: Weights, base: np.ndarray, history: list[np.ndarray]) -> np.ndarray:

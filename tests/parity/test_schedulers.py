@@ -57,7 +57,7 @@ def reference(sampler: str, config: dict, count: int, start: np.ndarray) -> list
 
 def check(sampler: str, config: dict, count: int, tolerance: float = TOLERANCE) -> None:
     start = next(draws([7, 8], (4, 16, 16)))
-    samples = list(denoise(output, make_plan(sampler, config, count), iter([start])))
+    samples = [step.sample for step in denoise(output, make_plan(sampler, config, count), iter([start]))]
     expected = reference(sampler, config, count, start)
     assert len(samples) == len(expected) == calls(sampler, count)
     for ours, theirs in zip(samples, expected, strict=True):
@@ -146,7 +146,7 @@ def test_pndm_of_few_steps_equals_diffusers(prediction_type, count):
 def test_lcm_equals_diffusers(change, count, monkeypatch):
     config = {**STABLE_DIFFUSION, **change}
     ours, theirs = draws([7, 8], (4, 16, 16)), draws([7, 8], (4, 16, 16))
-    samples = list(denoise(output, make_plan("lcm", config, count), ours))
+    samples = [step.sample for step in denoise(output, make_plan("lcm", config, count), ours)]
     start = next(theirs)
     drawn = lambda *_, **__: torch.from_numpy(next(theirs))  # noqa: E731
     monkeypatch.setattr("diffusers.schedulers.scheduling_lcm.randn_tensor", drawn)

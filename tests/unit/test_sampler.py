@@ -5,6 +5,7 @@ import pytest
 
 from serving.plans import SAMPLERS, make_plan
 from serving.sampler import denoise, draws
+from serving.schedule import Settings, signal_levels
 
 CONFIG = {
     "beta_schedule": "scaled_linear",
@@ -54,17 +55,35 @@ def test_a_perfect_model_gives_its_picture(sampler):
         pytest.skip("takes no model that says the picture itself")
     picture = next(draws([1], (4, 8, 8)))
     plan = make_plan(sampler, {**CONFIG, "prediction_type": "sample", "set_alpha_to_one": True}, 12)
-    samples = list(denoise(lambda sample, timestep: picture, plan, draws([2], picture.shape[1:])))
-    assert len(samples) == 12
-    np.testing.assert_allclose(samples[-1], picture, atol=1e-5)
+    steps = list(denoise(lambda sample, timestep: picture, plan, draws([2], picture.shape[1:])))
+    assert len(steps) == 12
+    np.testing.assert_allclose(steps[-1].sample, picture, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_each_step_tells_the_picture_that_the_model_foresees(sampler, prediction_type):
+    picture = next(draws([1], (4, 8, 8)))
+    config = {**CONFIG, "prediction_type": prediction_type, "original_inference_steps": 50}
+    levels = signal_levels(Settings.read(config))
+
+    def perfect(sample, timestep):
+        level = np.interp(timestep, np.arange(len(levels)), levels)
+        alpha, sigma = np.sqrt(level), np.sqrt(1 - level)
+        noise = (sample - alpha * picture) / sigma
+        return noise if prediction_type == "epsilon" else alpha * noise - sigma * picture
+
+    plan = make_plan(sampler, config, 12)
+    for step in denoise(perfect, plan, draws([2], picture.shape[1:])):
+        np.testing.assert_allclose(step.clean, picture, atol=0.02)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_rows_do_not_touch_each_other(sampler):
     plan = make_plan(sampler, CONFIG, 8)
-    together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([3, 4], (4, 8, 8))))[-1]
+    together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([3, 4], (4, 8, 8))))[-1].sample
     for i, seed in enumerate((3, 4)):
-        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([seed], (4, 8, 8))))[-1]
+        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([seed], (4, 8, 8))))[-1].sample
         np.testing.assert_array_equal(together[i : i + 1], alone)
 
 

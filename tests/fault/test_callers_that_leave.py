@@ -1,0 +1,136 @@
+"""Callers that cancel, die or run out of time: `test_<fault>_<expected>`, by what Triton counts as executed."""
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+import recast
+import tritonclient.grpc as triton
+
+from tests.served.pictures import encoded, tensor
+
+SLOW = {"num_inference_steps": 50, "num_images": 8}
+"""An edit whose steps are long beside the time that a message takes."""
+
+CLIENTS = """
+import asyncio, sys
+import recast
+
+async def follow(client):
+    async for step in client.replace_stream(sys.argv[2], sys.argv[3], num_inference_steps=50, num_images=8):
+        if step.stage == "inpaint":
+            print(step.step, flush=True)
+
+async def main():
+    async with recast.AsyncClient(sys.argv[1], retries=0) as client:
+        await asyncio.gather(*(follow(client) for _ in range(int(sys.argv[4]))))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def client(server):
+    with recast.Client(server.grpc_url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def wish(scenes, tmp_path_factory):
+    """The file of a picture, and a sentence about a thing in it."""
+    picture, name = scenes[0]
+    file = tmp_path_factory.mktemp("pictures") / "scene.png"
+    file.write_bytes(encoded(picture))
+    return file, f"Replace the {name} with a boat"
+
+
+@pytest.fixture
+def executed(server):
+    """How often a model has executed, by Triton's statistics; of the UNet, once a denoising step."""
+    raw = triton.InferenceServerClient(server.grpc_url)
+
+    def count(model: str = "unet") -> int:
+        return sum(stats.execution_count for stats in raw.get_inference_statistics(model).model_stats)
+
+    return count
+
+
+@pytest.fixture
+def settled(executed):
+    """The UNet's executions once there are no more of them; a step is never as long as the silence waited for."""
+
+    def wait() -> int:
+        last, since, start = executed(), time.monotonic(), time.monotonic()
+        while time.monotonic() - since < 3:
+            assert time.monotonic() - start < 60, "the work goes on"
+            time.sleep(0.1)
+            if (now := executed()) != last:
+                last, since = now, time.monotonic()
+        return last
+
+    return wait
+
+
+def leave(clients: int, wish, url: str, reported: int) -> None:
+    """Kill a process with so many streams when it has been told of so many steps."""
+    command = [sys.executable, "-c", CLIENTS, url, *map(str, wish), str(clients)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(reported):
+            assert process.stdout.readline().strip().isdecimal()
+        process.send_signal(signal.SIGKILL)
+
+
+def test_cancel_at_step_3_of_50_ends_within_one_step(client, wish, executed, settled):
+    before = settled()
+    steps = client.replace_stream(*wish, **SLOW)
+    while next(steps) != recast.Progress("inpaint", 3, 50):
+        pass
+    at_the_cancel = executed() - before
+    steps.close()
+    assert 3 <= at_the_cancel <= 5
+    assert settled() - before <= at_the_cancel + 1
+    assert list(client.replace_stream(*wish, num_inference_steps=2))[-1].pngs
+
+
+def test_killed_client_ends_its_work(server, wish, settled):
+    before = settled()
+    leave(1, wish, server.grpc_url, reported=3)
+    assert settled() - before < 10
+
+
+def test_twenty_clients_that_vanish_leave_nothing(server, client, wish, executed, settled):
+    before, parsed = settled(), executed("parse")
+    leave(20, wish, server.grpc_url, reported=10)  # eight at work, twelve in the queue
+    assert settled() - before < 8 * 10
+    assert executed("parse") - parsed <= 8, "one that waited was begun after its caller had left"
+    page = urllib.request.urlopen(f"http://{server.metrics_url}/metrics").read().decode()
+    waiting = [line for line in page.splitlines() if line.startswith("nv_inference_pending_request_count{")]
+    assert waiting
+    assert [line for line in waiting if not line.endswith(" 0")] == []
+    assert list(client.replace_stream(*wish, num_inference_steps=2, timeout=60))[-1].pngs
+
+
+def test_deadline_between_steps_stops_the_edit(client, wish, settled):
+    client.replace(*wish, num_inference_steps=1)
+    for ask in (client.replace, lambda *wish, **options: list(client.replace_stream(*wish, **options))):
+        before = settled()
+        with pytest.raises(recast.DeadlineExceeded):
+            ask(*wish, **SLOW, timeout=1.5)
+        assert settled() - before < 40
+
+
+def test_deadline_that_only_the_server_knows_is_cancelled(server, wish):
+    raw = triton.InferenceServerClient(server.grpc_url)
+    picture, sentence = wish
+    inputs = [
+        tensor("image", picture.read_bytes(), "BYTES"),
+        tensor("prompt", sentence.encode(), "BYTES"),
+        tensor("num_inference_steps", 50, "INT32"),
+        tensor("num_images", 8, "INT32"),
+    ]
+    with pytest.raises(triton.InferenceServerException, match="cancelled: the deadline passed") as raised:
+        raw.infer("replace", inputs, timeout=1_000_000)
+    assert raised.value.status() == "StatusCode.CANCELLED"
