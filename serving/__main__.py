@@ -1,6 +1,7 @@
 """`python -m serving`: serve the model repository until Ctrl-C or SIGTERM.
 
-Exit status: 0 after a stop that was asked for, 1 when the server could not start or ended by itself.
+What dies or hangs meanwhile is started again. Exit status: 0 after a stop that was asked for, 1 when the server could
+not start or does not stay.
 """
 
 import argparse
@@ -10,9 +11,10 @@ import time
 from pathlib import Path
 
 from serving.access import ADMIN_KEY, Tls, key_file
-from serving.launcher import Server
+from serving.launcher import EXIT_TIMEOUT, Server
 from serving.preflight import LaunchError
 from serving.runtime import quickest_config
+from serving.supervisor import HUNG_AFTER, Supervisor
 
 AUTO = "auto"
 
@@ -41,12 +43,14 @@ def configured(options: argparse.Namespace) -> Server:
         tls=tls_named(options),
         config=config_named(options.config, options.model_repository),
         ready_model=options.ready_model,
+        exit_timeout=options.exit_timeout,
+        hung_after=options.hung_after,
         echo=sys.stderr,
     )
 
 
 def serve(server: Server) -> None:
-    """Run `server` until an exception, LaunchError when it ends by itself."""
+    """Run `server` and keep it alive until an exception, LaunchError when it does not stay."""
     started = time.monotonic()
     with key_file(server.admin_key) as key, server:
         for warning in server.warnings:
@@ -57,9 +61,7 @@ def serve(server: Server) -> None:
             f"admin key in {key or ADMIN_KEY} (Ctrl-C stops)",
             flush=True,
         )
-        while (status := server.poll()) is None:
-            time.sleep(0.2)
-        raise LaunchError(f"tritonserver ended by itself with status {status}; its log is above.")
+        Supervisor(server).run()
 
 
 def config_named(name: str, repository: Path) -> str | None:
@@ -122,6 +124,21 @@ def parse_arguments() -> argparse.Namespace:
         default="replace",
         metavar="NAME",
         help="model whose readiness is the server's (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--exit-timeout",
+        type=float,
+        default=EXIT_TIMEOUT,
+        metavar="SECONDS",
+        help="what edits in flight get to finish after Ctrl-C or SIGTERM (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--hung-after",
+        type=float,
+        default=HUNG_AFTER,
+        metavar="SECONDS",
+        help="a process that makes no progress for so long is ended and another started; more than the slowest "
+        "network takes for a full batch (default: %(default)g)",
     )
     return parser.parse_args()
 

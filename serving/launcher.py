@@ -4,11 +4,7 @@ with Server(repository) as server:
     client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 """
 
-import ctypes
-import os
-import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -16,14 +12,19 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from serving import hidden
+from serving import hidden, watchdog
 from serving.access import LOOPBACK, Access, Tls, admin_key
 from serving.canary import probe
+from serving.draining import drain
+from serving.explaining import explain
+from serving.leftovers import Regions
 from serving.local import Local
 from serving.preflight import LaunchError, check_machine, check_repository, choose_ports
+from serving.processes import die_with_parent, kill_group
 from serving.runtime import Triton, assemble, environment
 
-EXIT_TIMEOUT = 15  # seconds that requests in flight get to finish after a stop is asked for
+EXIT_TIMEOUT = 30.0  # seconds that requests in flight get to finish after a stop is asked for
+CLOSE_TIMEOUT = 15  # seconds that the models then get to unload
 FRONT_DOOR = "replace"
 # A client that vanished without a word is noticed after 20 s, not after Triton's 2 hours.
 KEEPALIVE = (
@@ -32,7 +33,6 @@ KEEPALIVE = (
     "--grpc-keepalive-permit-without-calls=1",
     "--grpc-http2-max-pings-without-data=0",
 )
-_PR_SET_PDEATHSIG = 1
 
 
 class Server:
@@ -42,8 +42,9 @@ class Server:
 
     A port of 0 stands for a free one. `config` names the configurations to take in place of config.pbtxt, for the
     models that have one of that name in configs/. `echo` receives the server's log as it comes; the whole of it is in
-    `log_path`, a temporary file unless given. Start it from a thread that outlives it: when that thread or
-    its process ends, the kernel stops tritonserver too.
+    `log_path`, a temporary file unless given. A process of a model that makes no progress for `hung_after` seconds ends
+    itself (for a `serving.supervisor` to start it again), unless None. Start it from a thread that outlives it: when
+    that thread or its process ends, the kernel stops tritonserver too.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Server:
         config: str | None = None,
         ready_model: str = FRONT_DOOR,
         ready_timeout: float = 600.0,
+        exit_timeout: float = EXIT_TIMEOUT,
+        hung_after: float | None = None,
         log_path: Path | None = None,
         echo: TextIO | None = None,
     ):
@@ -67,11 +70,14 @@ class Server:
         self.config = config
         self.ready_model = ready_model
         self.ready_timeout = ready_timeout
+        self.exit_timeout = exit_timeout
+        self.hung_after = hung_after
         self.echo = echo
         self._given_log = log_path
         self.warnings: list[str] = []
         self._process: subprocess.Popen | None = None
         self._folder: Path | None = None
+        self._regions: Regions | None = None
 
     def __enter__(self) -> "Server":
         self.start()
@@ -116,33 +122,50 @@ class Server:
         self.ports = choose_ports({protocol: self.access.address(protocol) for protocol in self.ports}, self.ports)
         self._folder = Path(tempfile.mkdtemp(prefix="recast-serving-"))
         self.log_path = self._given_log or self._folder / "tritonserver.log"
+        self.log_path.write_text("")
         try:
-            self._spawn(self._folder)
-            self._wait_ready()
-            if self.ready_model == FRONT_DOOR:
-                probe(self.local, self.ready_timeout)
+            self._regions = Regions()
+            self._triton = Triton.find()
+            self._backends = assemble(self._folder, self._triton)
+            self._launch()
         except BaseException:
             self.stop()
             raise
+
+    def restart(self) -> None:
+        """Kill what is left of tritonserver and start it again, on the same ports; LaunchError as in `start`."""
+        kill_group(self._running())
+        self._reader.join(5)
+        assert self._regions is not None
+        self._regions.clear()
+        self._launch()
 
     def poll(self) -> int | None:
         """The exit status when tritonserver has ended by itself, None while it runs."""
         return self._running().poll()
 
     def stop(self) -> None:
-        """Let requests in flight finish, then end the server and every process it started. Idempotent."""
+        """Take no new requests, let those in flight finish within `exit_timeout` seconds, then end every process.
+
+        Idempotent. An exception meanwhile, such as a second Ctrl-C, ends them at once.
+        """
         process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(EXIT_TIMEOUT + 5)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                _kill_session(process)
+        try:
+            if process is not None and process.poll() is None:
+                drain(self.local, self.exit_timeout)
+                process.terminate()
+                process.wait(CLOSE_TIMEOUT + 5)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            if process is not None:
+                kill_group(process)
                 self._reader.join(5)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._regions is not None:
+                self._regions.close()
+                self._regions = None
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _running(self) -> subprocess.Popen:
         if self._process is None:
@@ -153,18 +176,28 @@ class Server:
         host = self.access.address(protocol)
         return f"{LOOPBACK if host == '0.0.0.0' else host}:{self.ports[protocol]}"
 
-    def _spawn(self, folder: Path) -> None:
-        triton = Triton.find()
-        command = self._command(triton, assemble(folder, triton))
+    def _launch(self) -> None:
+        self._spawn()
+        self._wait_ready()
+        if self.ready_model == FRONT_DOOR:
+            probe(self.local, self.ready_timeout)
+
+    def _spawn(self) -> None:
+        assert self._folder is not None
+        assert self._regions is not None
+        self._logged = len(self.log_path.read_text())
+        command = self._command(self._regions.prefix)
+        watch = {} if self.hung_after is None else {watchdog.VARIABLE: str(self.hung_after)}
         options: dict[str, Any] = {
-            "env": environment(folder, triton),
+            "env": {**environment(self._folder, self._triton), **watch},
+            "pass_fds": (self._regions.descriptor,),
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.STDOUT,
             "text": True,
             "errors": "replace",
             "start_new_session": True,  # Ctrl-C reaches the launcher alone, which then stops the server in order
-            "preexec_fn": _die_with_parent,
+            "preexec_fn": die_with_parent,
         }
         try:
             self._process = hidden.start(command, self.admin_key, **options)
@@ -174,16 +207,19 @@ class Server:
         self._reader = threading.Thread(target=self._copy_log, args=(self._process,), daemon=True)
         self._reader.start()
 
-    def _command(self, triton: Triton, backends: Path) -> list[str]:
+    def _command(self, prefix: str) -> list[str]:
+        # Both backends have stubs; an installed tritonserver's onnxruntime is C++ and has none.
+        backends = ("python", "onnxruntime") if self._triton.stub else ("python",)
         command = [
-            str(triton.tritonserver),
+            str(self._triton.tritonserver),
             f"--model-repository={self.repository}",
-            f"--backend-directory={backends}",
+            f"--backend-directory={self._backends}",
+            *(f"--backend-config={backend},shm-region-prefix-name={prefix}" for backend in backends),
             "--model-control-mode=explicit",
             "--load-model=*",
             # Configs are complete, by hand; completing them would start every Python model's process twice.
             "--disable-auto-complete-config",
-            f"--exit-timeout-secs={EXIT_TIMEOUT}",
+            f"--exit-timeout-secs={CLOSE_TIMEOUT}",
             *KEEPALIVE,
             *self.access.options(),
         ]
@@ -193,7 +229,7 @@ class Server:
 
     def _copy_log(self, process: subprocess.Popen) -> None:
         assert process.stdout is not None
-        with self.log_path.open("w", buffering=1) as log:
+        with self.log_path.open("a", buffering=1) as log:
             for line in process.stdout:
                 log.write(line)
                 if self.echo is not None:
@@ -205,38 +241,8 @@ class Server:
         while time.monotonic() < deadline:
             if self.poll() is not None:
                 self._reader.join(5)
-                raise LaunchError(explain(self.log_path.read_text(), self.poll()))
+                raise LaunchError(explain(self.log_path.read_text()[self._logged :], self.poll()))
             if self.local.ready(self.ready_model):
                 return
             time.sleep(0.1)
         raise LaunchError(f"'{self.ready_model}' was not ready after {self.ready_timeout:.0f} s.")
-
-
-def explain(log: str, status: int | None) -> str:
-    """One line a cause, found in the log of a tritonserver that ended while starting."""
-    failures = re.findall(r"failed to load '([^']+)' version (\d+): (.*)", log)
-    reasons = [f"'{model}' version {version} failed to load: {_brief(why)}" for model, version, why in failures]
-    polls = re.findall(r"Poll failed for model directory '([^']+)': (.*)", log)
-    reasons += [f"'{model}': {_brief(why)}" for model, why in polls]
-    reasons += re.findall(r"\[libprotobuf ERROR .*\] (.*)", log)
-    reasons += re.findall(r"(failed to start .* service: .*)", log)
-    if not reasons:
-        reasons = log.splitlines()[-5:]
-    return "\n  ".join([f"tritonserver ended with status {status} while starting:", *dict.fromkeys(reasons)])
-
-
-def _brief(reason: str) -> str:
-    """The first sentence of a model's own reason, without the traceback that Triton appends as '\\n'."""
-    return reason.split("\\n")[0].removesuffix('"')
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _kill_session(process: subprocess.Popen) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()

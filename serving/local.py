@@ -35,7 +35,7 @@ class CallError(Exception):
 class Local:
     """Calls of the server at `url`, host:port of its HTTP. Any thread may use it; a call is a connection.
 
-    Every method but `ready` raises CallError. Timeouts are seconds without a byte from the server.
+    Every method but `ready` and `live` raises CallError. Timeouts are seconds without a byte from the server.
     """
 
     url: str
@@ -71,6 +71,35 @@ class Local:
             return False
         return True
 
+    def live(self, *, timeout: float = CALL_TIMEOUT) -> bool:
+        """Whether the server answers at all."""
+        try:
+            self._call("GET", "/v2/health/live", timeout)
+        except CallError:
+            return False
+        return True
+
+    def states(self) -> dict[str, dict[str, str]]:
+        """By model and version READY, LOADING, UNLOADING or UNAVAILABLE: of those that were ever loaded."""
+        states: dict[str, dict[str, str]] = {}
+        for entry in json.loads(self._post("/v2/repository/index", {}, CALL_TIMEOUT)):
+            if "state" in entry:
+                states.setdefault(entry["name"], {})[entry["version"]] = entry["state"]
+        return states
+
+    def config(self, model: str) -> str:
+        """The JSON of the config that `model` is served with."""
+        return self._call("GET", f"{_path(model, None)}/config", CALL_TIMEOUT)[0].decode()
+
+    def successes(self) -> dict[str, int]:
+        """How many inferences of each model succeeded since it was loaded, all versions together."""
+        content, _ = self._call("GET", "/v2/models/stats", CALL_TIMEOUT)
+        counts: dict[str, int] = {}
+        for entry in json.loads(content)["model_stats"]:
+            count = entry["inference_stats"]["success"]["count"]
+            counts[entry["name"]] = counts.get(entry["name"], 0) + count
+        return counts
+
     def infer(
         self,
         model: str,
@@ -101,8 +130,8 @@ class Local:
         )
         return _outputs(answer, int(length or len(answer)))
 
-    def _post(self, path: str, document: dict[str, Any], timeout: float) -> None:
-        self._call("POST", path, timeout, json.dumps(document).encode())
+    def _post(self, path: str, document: dict[str, Any], timeout: float) -> bytes:
+        return self._call("POST", path, timeout, json.dumps(document).encode())[0]
 
     def _call(
         self, method: str, path: str, timeout: float, body: bytes = b"", headers: dict[str, str] | None = None

@@ -93,7 +93,7 @@ class Picture:
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a PNG, JPEG or WebP file, upright by its EXIF orientation.
 
-    Pixels are counted from the header before any is decoded. Raises EditError invalid_image.
+    Pixels are counted from the header before any is decoded. Raises EditError invalid_image, or MemoryError.
     """
     if not data:
         raise _invalid("the picture is empty; send the bytes of a PNG, JPEG or WebP file.")
@@ -113,6 +113,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     _check_kind(image, data)
     try:
         image.load()
+    except MemoryError:
+        raise  # the picture is not to blame
     except Exception:
         raise _invalid("the picture is damaged or cut off; send the whole file.") from None
     return _picture(_upright(image))

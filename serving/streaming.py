@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator
 
 from serving.triton import Answer, Caller, Step, guarded, response
+from serving.watchdog import watched
 
 FINAL = 1
 """TRITONSERVER_RESPONSE_COMPLETE_FINAL: nothing comes after this response."""
@@ -23,7 +24,8 @@ class StreamingStep(Step):
     def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
         for request in requests:
             started, sender = time.perf_counter(), request.get_response_sender()
-            answer = guarded(self._send_all_but_the_last, request, sender)
+            with watched():
+                answer = guarded(self._send_all_but_the_last, request, sender)
             sender.send(response(answer), flags=FINAL)
             self.note(request, answer, started)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from serving.errors import CallFailure, EditError, away, out_of_memory
 from serving.journal import STEPS, Journal
+from serving.watchdog import waiting, watched
 
 try:
     import triton_python_backend_utils as pb_utils
@@ -122,7 +123,8 @@ class Caller:
             trace=self._trace,
         )
         try:
-            response = request.exec()
+            with waiting():
+                response = request.exec()
         except pb_utils.TritonModelException as error:
             cause = CallFailure(model, version, str(error))
             raise EditError("internal", f"the model '{model}' version {version} could not be called.") from cause
@@ -186,7 +188,8 @@ class Step:
 
     def execute(self, requests) -> list:
         started = time.perf_counter()
-        answers = guarded(self.respond_all, requests)
+        with watched():
+            answers = guarded(self.respond_all, requests)
         if isinstance(answers, EditError):
             if len(requests) > 1:  # each alone, so that only the guilty one gets the error
                 return [self.execute([request])[0] for request in requests]

@@ -82,11 +82,28 @@ def alive(pids):
     return running
 
 
-def wait_until_dead(pids, seconds=30):
+def wait_until(what, seconds=30):
     deadline = time.monotonic() + seconds
-    while alive(pids) and time.monotonic() < deadline:
+    while not what() and time.monotonic() < deadline:
         time.sleep(0.1)
-    return not alive(pids)
+    return what()
+
+
+def wait_until_dead(pids):
+    return wait_until(lambda: not alive(pids))
+
+
+def tritonserver(launcher):
+    """Its process id."""
+    pids = children(launcher.pid)
+    return next(pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver")
+
+
+def answers(url):
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
 
 
 def test_server_is_ready_inside_the_with_block_and_gone_after_it(repository):
@@ -124,13 +141,15 @@ def test_a_killed_launcher_takes_the_server_along(serve):
     assert wait_until_dead(pids)
 
 
-def test_a_killed_server_ends_the_launcher_with_status_1(serve):
-    process, _ = serve()
-    pids = children(process.pid)
-    server = next(pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver")
-    os.kill(server, signal.SIGKILL)
-    assert process.wait(30) == 1
-    assert wait_until_dead(pids)
+def test_a_killed_server_is_started_again_until_it_cannot(serve, repository):
+    process, line = serve()
+    url = f"http://{line.split('HTTP ')[1].split(',')[0]}/v2/models/tally/ready"
+    os.kill(tritonserver(process), signal.SIGKILL)
+    assert wait_until(lambda: answers(url))
+    (repository / "tally" / "config.pbtxt").write_text("none")
+    os.kill(tritonserver(process), signal.SIGKILL)
+    assert process.wait(60) == 1
+    assert not answers(url)
 
 
 def test_a_taken_port_is_named_with_the_option_that_changes_it(repository):

@@ -12,6 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from serving.errors import out_of_memory
 from serving.network import ConfigError, InputError, Network
+from serving.watchdog import watched
 
 
 class TritonPythonModel:
@@ -28,7 +29,9 @@ class TritonPythonModel:
     def execute(self, requests: list) -> list:
         inputs = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
         wanted = [list(request.requested_output_names()) for request in requests]
-        return [respond(answer) for answer in self.network.run_all(inputs, wanted)]
+        with watched():
+            answers = self.network.run_all(inputs, wanted)
+        return [respond(answer) for answer in answers]
 
 
 def respond(answer):

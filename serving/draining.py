@@ -1,0 +1,34 @@
+"""The end of a server in order: nothing new comes in, what runs is finished.
+
+Triton's own way on SIGTERM closes every model at once, and an edit in flight then fails at the next network that it
+calls. So the doors are closed first, and the steps behind them only when nobody is inside any more.
+"""
+
+import time
+
+from serving.local import CallError, Local
+
+ORDER = (("replace", "replace_stream"), ("parse", "mask", "inpaint"))
+"""What callers use, outermost first."""
+
+
+def drain(server: Local, seconds: float) -> bool:
+    """Close the doors and wait; False when requests still ran after `seconds`, or the server did not answer."""
+    deadline = time.monotonic() + seconds
+    try:
+        for models in ORDER:
+            for model in served(server, models):
+                server.unload(model, timeout=5)
+            while served(server, models):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.05)
+    except CallError:
+        return False
+    return True
+
+
+def served(server: Local, models: tuple[str, ...]) -> list[str]:
+    """Those with a version that is loaded, or whose last requests are not answered yet."""
+    states = server.states()
+    return [model for model in models if set(states.get(model, {}).values()) - {"UNAVAILABLE"}]
