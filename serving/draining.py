@@ -8,18 +8,22 @@ import time
 
 from serving.local import CallError, Local
 
-ORDER = (("replace", "replace_stream"), ("parse", "mask", "inpaint"))
-"""What callers use, outermost first."""
+ORDER = (
+    (("replace", "replace_stream"), ("replace",)),
+    (("inpaint",), ("replace_stream", "inpaint")),
+    (("parse", "mask"), ("parse", "mask")),
+)
+"""What to unload, and what must then be gone before what it calls is unloaded too."""
 
 
 def drain(server: Local, seconds: float) -> bool:
     """Close the doors and wait; False when requests still ran after `seconds`, or the server did not answer."""
     deadline = time.monotonic() + seconds
     try:
-        for models in ORDER:
-            for model in served(server, models):
+        for doors, rooms in ORDER:
+            for model in served(server, doors):
                 server.unload(model, timeout=5)
-            while served(server, models):
+            while served(server, rooms):
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(0.05)
