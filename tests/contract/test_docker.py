@@ -231,5 +231,6 @@ def test_the_readmes_container_commands_exist():
     profiles = {re.search(r"--profile (\w+)", command)[1] for command in commands}
     assert profiles == set(SERVICES)
     assert all("-f docker/compose.yaml" in command for command in commands)
-    named = set(re.findall(r"`((?:TRITON|RECAST|PIP)_\w+)", README))
+    section = README.partition("## In a container")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`((?:TRITON|RECAST|PIP)_\w+)", section))
     assert named == set(re.findall(r"\$\{(\w+):-", (DOCKER / "compose.yaml").read_text()))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import preflight
+from serving import hidden, preflight
 from serving.__main__ import configured, parse_arguments
 from serving.access import ADMIN_HEADER, Access, Tls
 from serving.launcher import Server
@@ -215,6 +215,16 @@ def test_half_of_tls_and_absent_files_are_refused(repository, tmp_path, monkeypa
         configured(parse_arguments())
     with pytest.raises(LaunchError, match=r"TLS cannot use .*absent\.pem .*: No such file"):
         Server(repository, ready_model="tally", tls=Tls(tmp_path / "absent.pem", tmp_path / "absent.key")).start()
+
+
+def test_a_machine_that_forbids_tracing_is_warned_of(repository, monkeypatch):
+    def forbid(*_, **__):
+        raise PermissionError("this machine lets no process trace its own child")
+
+    monkeypatch.setattr(hidden, "start", forbid)
+    with Server(repository, ready_model="tally") as server:
+        assert "every user of this machine can read the admin key" in server.warnings[0]
+        assert server.local.ready("tally")
 
 
 def test_an_open_address_without_tls_is_warned_of():
