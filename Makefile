@@ -48,6 +48,9 @@ load-long: export  ## ten minutes of random arrivals at 0.8 of what the server c
 fuzz: export  ## ten thousand hostile requests over the wire: nothing may crash, leak or grow (10 minutes)
 	@$(BIN)/python -m benchmarks.fuzz --results benchmarks/results
 
+replicas: export  ## two replicas behind HAProxy under load, one killed and one stopped in turn (2 minutes)
+	@$(BIN)/python -m benchmarks.replicas
+
 bench: export  ## Recast beside the usual ways to serve the same weights (25 minutes); renews the table in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.compare
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,10 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 class Replica:
-    """`python -m serving` on the address `host`, in a process of its own that starts when this is made."""
+    """`python -m serving` on the address `host` with ports for gRPC and HTTP. It starts when this is made."""
 
-    def __init__(self, host: str, grpc_port: int, http_port: int, log: Path):
+    def __init__(self, host: str, ports: Sequence[int], log: Path):
+        grpc_port, http_port = ports
         self.url = f"{host}:{grpc_port}"
         self.http_port = http_port
         options = {"host": host, "grpc-port": grpc_port, "http-port": http_port, "metrics-port": free_ports(1)[0]}
