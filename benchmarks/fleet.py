@@ -110,7 +110,7 @@ class Proxy:
 
     def ready(self) -> list[bool]:
         """Of each replica, as HAProxy sees it."""
-        return [value == 1 for value in self._values("haproxy_server_status", ',state="UP"')]
+        return [value == 1 for value in self._values("haproxy_server_status", ',state="UP"')[:2]]
 
     def served(self) -> list[int]:
         """Calls that each replica has been given so far."""

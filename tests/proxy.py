@@ -1,5 +1,7 @@
 """Small gRPC servers to stand behind the front proxy, where a test must know which of them has which call."""
 
+import socket
+import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,3 +80,36 @@ class Holding(service_pb2_grpc.GRPCInferenceServiceServicer):
                 pass
 
         return Handler
+
+
+class Names:
+    """A DNS server at `url` that gives every name the addresses in `addresses`, which may change."""
+
+    def __init__(self, *addresses: str):
+        self.addresses = list(addresses)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def __enter__(self) -> "Names":
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._socket.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            query, peer = self._socket.recvfrom(4096)
+            if not query:
+                return
+            end = query.index(0, 12) + 5  # the question: a name that ends with 0, its type and class
+            kind = struct.unpack("!H", query[end - 4 : end - 2])[0]
+            addresses = self.addresses if kind == 1 else []  # those of IPv4
+            head = query[:2] + struct.pack("!HHHHH", 0x8180, 1, len(addresses), 0, 0)
+            # Each answer is of the name at byte 12, an address, for a second.
+            answers = [struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + socket.inet_aton(each) for each in addresses]
+            self._socket.sendto(head + query[12:end] + b"".join(answers), peer)

@@ -2,7 +2,7 @@
 server that holds its calls where the test must know which replica has how many."""
 
 import hashlib
-import subprocess
+import shutil
 from concurrent.futures import Future
 from contextlib import ExitStack
 
@@ -11,9 +11,9 @@ import pytest
 from recast import Client
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from benchmarks.fleet import CONFIGURATION, HAPROXY, Proxy, environment, free_ports, until
+from benchmarks.fleet import Proxy, free_ports, until
 from tests.certificates import authority, signed
-from tests.proxy import Holding, needs_haproxy
+from tests.proxy import Holding, Names, needs_haproxy
 
 pytestmark = needs_haproxy
 CALL = service_pb2.ModelInferRequest(model_name="replace")
@@ -205,10 +205,11 @@ def test_callers_speak_tls_where_there_is_a_certificate(front, replicas, tmp_pat
     for replica in replicas:
         replica.release()
     trusted = authority(tmp_path, "ca")
-    certificate, key = (file.read_bytes() for file in signed(tmp_path, "server", "ca"))
+    signed(tmp_path, "server", "ca")
     mine, my_key = (file.read_bytes() for file in signed(tmp_path, "client", "ca"))
-    (tmp_path / "both.pem").write_bytes(certificate + key)
-    url = front(certificate=str(tmp_path / "both.pem"), **({"client_ca": str(trusted)} if mutual else {})).url
+    shutil.copy(tmp_path / "server.pem", tmp_path / "tls.crt")
+    shutil.copy(tmp_path / "server.key", tmp_path / "tls.key")
+    url = front(certificate=str(tmp_path / "tls.crt"), **({"client_ca": str(trusted)} if mutual else {})).url
     for credentials, answered in [
         (None, False),
         (grpc.ssl_channel_credentials(trusted.read_bytes()), not mutual),
@@ -222,10 +223,27 @@ def test_callers_speak_tls_where_there_is_a_certificate(front, replicas, tmp_pat
                 assert refused(stub.ModelInfer, CALL)[0] is grpc.StatusCode.UNAVAILABLE
 
 
-def test_replicas_may_be_those_that_dns_names():
-    """The one part that no test runs: it is at least what HAProxy accepts."""
-    checked = subprocess.run(
-        [HAPROXY, "-c", "-f", CONFIGURATION], env=environment(replicas="recast:8001"), capture_output=True, text=True
-    )
-    assert checked.returncode == 0, checked.stderr
-    assert "WARNING" not in checked.stderr
+def test_replicas_come_and_go_with_the_addresses_of_a_name(replicas):
+    """As pods do in Kubernetes."""
+    first, second = replicas
+    first.release(), second.release()
+    port = first.url.partition(":")[2]
+    with (
+        Names("127.0.0.1") as names,
+        Proxy(first.url, http_port=first.http_port, replicas=f"recast:{port}", dns=names.url) as proxy,
+    ):
+        channel, stub = connected(proxy.url)
+        with channel:
+            stub.ModelInfer(CALL, timeout=10)
+            assert not second.metadata
+            names.addresses.append("127.0.0.2")
+
+            def second_is_asked() -> bool:
+                stub.ModelInfer(CALL, timeout=10)
+                return bool(second.metadata)
+
+            until(second_is_asked, 30, "the new address is found")
+            names.addresses.remove("127.0.0.1")
+            first._server.stop(None).wait()
+            for _ in range(6):
+                stub.ModelInfer(CALL, timeout=10)
