@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving import __main__ as launcher_command
-from serving.launcher import EXIT_TIMEOUT, Server
+from serving.launcher import CLOSE_TIMEOUT, EXIT_TIMEOUT, Server
 from tests import kustomize
 from tests.dockerfiles import DOCKER, ROOT, the
 
@@ -27,8 +27,8 @@ VERSIONS = ["1.29", "1.35"]
 VARIANTS = ["cpu", "gpu", "pools"]
 SERVERS = [("cpu", "recast"), ("gpu", "recast"), ("pools", "recast"), ("pools", "recast-parse")]
 RENDERED = {variant: kustomize.rendered(FOLDER / variant) for variant in [*VARIANTS, "kserve"]}
-END = 10
-"""Seconds that the launcher takes to end what is left after its exit timeout."""
+END = 5
+"""Seconds that the launcher waits for more than it has said before it ends what is left."""
 
 
 @pytest.fixture(params=SERVERS, ids="-".join)
@@ -116,7 +116,7 @@ def test_readiness_is_the_models_own_and_starting_may_take_what_the_launcher_wai
 def test_a_pod_has_the_time_to_finish_its_calls(pod, container):
     pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pause > patience(container["readinessProbe"])  # nobody sends new calls when SIGTERM comes
-    assert pod["terminationGracePeriodSeconds"] >= pause + EXIT_TIMEOUT + END
+    assert pod["terminationGracePeriodSeconds"] >= pause + EXIT_TIMEOUT + CLOSE_TIMEOUT + END
 
 
 def test_shared_memory_is_no_larger_than_half_the_memory(pod, container):
@@ -229,10 +229,12 @@ def test_kserve_starts_the_same_server(monkeypatch):
     options = options_of(container["command"], monkeypatch)
     assert (str(options.model_repository), options.host, options.config) == ("/mnt/models", "0.0.0.0", "cuda")
     predictor = kustomize.the(objects, "InferenceService", "recast")["spec"]["predictor"]
+    deployment = kustomize.the(RENDERED["gpu"], "Deployment", "recast")["spec"]["template"]["spec"]
+    assert predictor["terminationGracePeriodSeconds"] == deployment["terminationGracePeriodSeconds"]
     assert predictor["model"]["runtime"] == "recast"
     assert predictor["model"]["modelFormat"]["name"] == runtime["supportedModelFormats"][0]["name"]
     assert predictor["model"]["protocolVersion"] in runtime["protocolVersions"]
-    (server,) = kustomize.the(RENDERED["gpu"], "Deployment", "recast")["spec"]["template"]["spec"]["containers"]
+    (server,) = deployment["containers"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         said, ours = container[probe], server[probe]
         assert said | {"httpGet": {**said["httpGet"], "port": "http"}} == ours
