@@ -17,9 +17,14 @@ ORDER = (
 
 
 def drain(server: Local, seconds: float) -> bool:
-    """Close the doors and wait; False when requests still ran after `seconds`, or the server did not answer."""
+    """Close the doors and wait; True when nobody is inside any more.
+
+    False when requests still ran after `seconds`, or the server did not answer, or has no such doors.
+    """
     deadline = time.monotonic() + seconds
     try:
+        if not served(server, ORDER[0][0]):
+            return False
         for doors, rooms in ORDER:
             for model in served(server, doors):
                 server.unload(model, timeout=5)

@@ -1,0 +1,114 @@
+"""What the canary makes of a step's answers; the server is scripted."""
+
+import pytest
+
+from serving import canary
+from serving.canary import NETWORKS, Canary, StepError
+from serving.local import CallError
+
+
+class Scripted:
+    """A server of the three steps: `failures` by step, `counts` of successes by model."""
+
+    def __init__(self):
+        self.failures: dict[str, CallError] = {}
+        self.counts: dict[str, int] = dict.fromkeys(NETWORKS, 1)
+        self.unloaded: set[str] = set()
+        self.asked: list[str] = []
+        self.meanwhile = lambda: None
+
+    def successes(self):
+        return dict(self.counts)
+
+    def ready(self, step):
+        return step not in self.unloaded
+
+    def infer(self, step, inputs, timeout):
+        self.asked.append(step)
+        self.meanwhile()
+        if step in self.failures:
+            raise self.failures[step]
+        self.counts[step] += 1
+
+
+@pytest.fixture
+def server():
+    return Scripted()
+
+
+def look(watch: Canary) -> StepError | None:
+    """What the round of requests that is due now finds."""
+    found = watch.look()
+    if watch._running is None:  # it was that quick
+        return found
+    watch._running.exception(timeout=5)
+    return watch.look()
+
+
+@pytest.fixture
+def watch(server, monkeypatch):
+    monkeypatch.setattr(canary, "EVERY", 0.0)
+    return Canary(server, 1.0)
+
+
+def test_only_steps_that_nobody_used_are_asked(server, watch):
+    server.counts = dict.fromkeys(NETWORKS, 0)
+    assert look(watch) is None
+    assert server.asked == list(NETWORKS)
+    server.asked.clear()
+    server.counts["mask"] += 1
+    assert look(watch) is None
+    assert server.asked == ["parse", "inpaint"]
+
+
+def test_after_a_start_every_step_is_asked(server, watch):
+    look(watch)
+    server.asked.clear()
+    server.counts = {step: count + 1 for step, count in server.counts.items()}
+    watch.soon()
+    server.counts = dict.fromkeys(NETWORKS, 0)
+    look(watch)
+    assert server.asked == list(NETWORKS)
+
+
+@pytest.mark.parametrize("message", ["internal: no.", "Stub process is broken"])
+def test_a_step_that_fails_is_told(server, watch, message):
+    server.counts["mask"] = 0
+    server.failures["mask"] = CallError(message, 500)
+    found = look(watch)
+    assert found.step == "mask"
+    assert not found.hung
+    assert message in str(found)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "object_not_found: nothing here.",
+        "overloaded: the queue is full.",
+        "restarting: a moment.",
+        "Request for unknown model: 'mask' has no available versions",
+    ],
+)
+def test_a_step_that_is_busy_or_being_mended_is_left_alone(server, watch, message):
+    server.counts["mask"] = 0
+    server.failures["mask"] = CallError(message, 503)
+    assert look(watch) is None
+
+
+def test_a_step_that_an_operator_unloaded_is_left_alone(server, watch):
+    server.counts["mask"] = 0
+    server.unloaded.add("mask")
+    assert look(watch) is None
+    assert "mask" not in server.asked
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_step_without_an_answer_is_hung_unless_its_networks_work(server, watch, works):
+    server.counts["inpaint"] = 0
+    server.failures["inpaint"] = CallError("no answer", None)
+    server.meanwhile = lambda: server.counts.update(unet=server.counts.get("unet", 0) + works)
+    found = look(watch)
+    assert (found is None) is works
+    if found is not None:
+        assert found.hung
