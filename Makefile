@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check setup export serve quality load load-long fuzz bench profile samplers in-flight equality fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long swaps fuzz bench profile samplers in-flight equality fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ fuzz: export  ## ten thousand hostile requests over the wire: nothing may crash,
 
 replicas: export  ## two replicas behind HAProxy under load, one killed and one stopped in turn (2 minutes)
 	@$(BIN)/python -m benchmarks.replicas
+
+swaps: export  ## ten deployments and rollbacks at 0.7 of capacity: failures, latency (8 minutes)
+	@$(BIN)/python -m benchmarks.swaps --results benchmarks/results
 
 bench: export  ## Recast beside the usual ways to serve the same weights (25 minutes); renews the table in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.compare

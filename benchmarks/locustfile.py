@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import time
 from collections.abc import Callable
@@ -70,6 +71,9 @@ def options(parser) -> None:
         include_in_web_ui=False,
     )
     parser.add_argument("--steps", default="8,20", help="denoising steps to mix (default: %(default)s)")
+    parser.add_argument(
+        "--edits", metavar="FILE", help="write a line of JSON for each edit: when, how long, of which release"
+    )
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds an edit may take (default: %(default)s)")
 
 
@@ -150,7 +154,7 @@ class Editor(User):
         return self.known[-1]
 
     def ask(self, request: Request) -> None:
-        started, size = time.perf_counter(), 0
+        started, size, releases = time.perf_counter(), 0, None
         failure = None
         try:
             edit = self.recast.replace(
@@ -159,12 +163,18 @@ class Editor(User):
                 seed=request.seed,
                 num_inference_steps=request.num_inference_steps,
             )
-            size = len(edit.pngs[0])
+            size, releases = len(edit.pngs[0]), edit.report["releases"]
             for step, milliseconds in edit.report["milliseconds"].items():
                 self.tell("step", step, milliseconds)
         except RecastError as error:
             failure = Failure(error.name)
-        self.tell("edit", "replace", (time.perf_counter() - started) * 1e3, size, failure)
+        seconds = time.perf_counter() - started
+        self.tell("edit", "replace", seconds * 1e3, size, failure)
+        if self.options.edits:
+            why = failure and str(failure)
+            line = {"began": time.time() - seconds, "seconds": seconds, "releases": releases, "error": why}
+            with open(self.options.edits, "a") as file:
+                file.write(json.dumps(line) + "\n")
 
     def tell(self, kind: str, name: str, milliseconds: float, size: int = 0, failure: Failure | None = None) -> None:
         self.environment.events.request.fire(

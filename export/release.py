@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from recast.manifest import INACTIVE
+
 from export import manifest
 from export.errors import ExportError
 
@@ -59,6 +61,14 @@ class Release:
     def place(self, model: str) -> Path:
         return self.repository / model / str(self.number)
 
+    def aside(self, model: str) -> Path:
+        """Where `recast releases` puts the folder of a release that no server shall load."""
+        return self.repository / INACTIVE / model / str(self.number)
+
+    def folder(self, model: str) -> Path:
+        """Where it is; `place` if it is nowhere yet."""
+        return self.aside(model) if self.aside(model).is_dir() else self.place(model)
+
     def staged(self, model: str) -> Path:
         return self.repository / model / f".{self.number}.staged"
 
@@ -67,18 +77,19 @@ class Release:
 
     def origin(self) -> Origin | None:
         """What this release was made from; None where there is no complete release."""
-        folder = self.place(self.step)
-        if not (folder / manifest.NAME).exists() or not all(self.place(model).is_dir() for model in self.models):
+        folder = self.folder(self.step)
+        if not (folder / manifest.NAME).exists() or not all(self.folder(model).is_dir() for model in self.models):
             return None
         written = manifest.read(folder)["origin"]
         return Origin(**{field.name: written.get(field.name, "") for field in fields(Origin)})
 
     def exists(self) -> bool:
-        return self.place(self.step).exists()
+        return self.folder(self.step).exists()
 
     def next_free(self) -> int:
         """The lowest number above every version of every model of the release."""
-        folders = (entry.name for model in self.models for entry in (self.repository / model).glob("[0-9]*"))
+        places = (parent / model for model in self.models for parent in (self.repository, self.repository / INACTIVE))
+        folders = (entry.name for place in places for entry in place.glob("[0-9]*"))
         return 1 + max((int(name) for name in folders if name.isdecimal()), default=0)
 
     @contextmanager
@@ -96,8 +107,8 @@ class Release:
 
     def _publish(self) -> None:
         for model in reversed(self.models):
-            if self.place(model).exists():
-                os.rename(self.place(model), self.retired(model))
+            if self.folder(model).exists():
+                os.rename(self.folder(model), self.retired(model))
         for model in self.models:
             os.rename(self.staged(model), self.place(model))
 

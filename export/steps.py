@@ -93,11 +93,11 @@ def sources_of(release: Release) -> dict[str, Path]:
 
 def renew_model_py(release: Release, origin: Origin) -> None:
     """Bring a changed model.py into a release whose weights are up to date."""
-    folder = release.place(release.step)
+    folder = release.folder(release.step)
     written = manifest.read(folder)
     files = dict(written["files"])
     for model, source in sources_of(release).items():
-        fresh, model_py = release.place(model) / ".model.py", release.place(model) / "model.py"
+        fresh, model_py = release.folder(model) / ".model.py", release.folder(model) / "model.py"
         shutil.copyfile(source, fresh)
         os.replace(fresh, model_py)
         files[f"{model}/model.py"] = manifest.entry(model_py)

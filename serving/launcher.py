@@ -19,7 +19,7 @@ from serving.draining import drain
 from serving.explaining import explain
 from serving.leftovers import Regions
 from serving.local import Local
-from serving.preflight import LaunchError, check_machine, check_repository, choose_ports
+from serving.preflight import LaunchError, check_machine, check_repository, choose_ports, compile_steps, model_names
 from serving.processes import die_with_parent, kill_group
 from serving.runtime import Triton, assemble, environment
 
@@ -116,6 +116,7 @@ class Server:
         """Start and wait until `ready_model` is ready; LaunchError says what prevents it."""
         check_machine()
         check_repository(self.repository, self.ready_model, self.config)
+        compile_steps(self.repository)
         if self.access.tls is not None:
             self.access.tls.check()
         self.warnings = self.access.warnings()
@@ -217,7 +218,9 @@ class Server:
             f"--backend-directory={self._backends}",
             *(f"--backend-config={backend},shm-region-prefix-name={prefix}" for backend in backends),
             "--model-control-mode=explicit",
-            "--load-model=*",
+            *(f"--load-model={name}" for name in model_names(self.repository)),
+            # Else one release that failed its trial would make the server unready for good.
+            "--strict-readiness=false",
             # Configs are complete, by hand; completing them would start every Python model's process twice.
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={max(1, round(self.exit_timeout))}",

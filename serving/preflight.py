@@ -3,9 +3,11 @@
 import ctypes
 import importlib.metadata
 import platform
+import py_compile
 import socket
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 
 GLIBC_NEEDED = (2, 35)
@@ -80,7 +82,7 @@ def check_repository(repository: Path, ready_model: str, config: str | None = No
 
     Some model must also have configs/`config`.pbtxt, if one is named.
     """
-    models = sorted(config.parent for config in repository.glob("*/config.pbtxt"))
+    models = [repository / name for name in model_names(repository)]
     if not models:
         raise LaunchError(f"{repository} holds no model: name a model repository with --model-repository.")
     if ready_model not in [model.name for model in models]:
@@ -91,6 +93,22 @@ def check_repository(repository: Path, ready_model: str, config: str | None = No
     known = sorted({file.stem for file in repository.glob("*/configs/*.pbtxt")})
     if config is not None and config not in known:
         raise LaunchError(f"no model of {repository} has a configuration '{config}'; known are {', '.join(known)}.")
+
+
+def model_names(repository: Path) -> list[str]:
+    """The models of a repository; hidden folders hold what is not to be loaded."""
+    names = (config.parent.name for config in repository.glob("*/config.pbtxt"))
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def compile_steps(repository: Path) -> None:
+    """Write each model.py's bytecode now; the stubs, deaf to PYTHONDONTWRITEBYTECODE, would later.
+
+    Triton takes a file that is new in a version's folder for a changed version, which the next load would load again.
+    """
+    for program in repository.glob("*/[0-9]*/model.py"):
+        with suppress(OSError):  # a folder that this user may not write in: neither may the stubs
+            py_compile.compile(str(program), quiet=2)
 
 
 def _is_version(folder: Path) -> bool:

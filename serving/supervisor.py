@@ -83,6 +83,8 @@ class Supervisor:
         self._known = alive
         for stub in lost:
             (FOLDER / stub.region).unlink(missing_ok=True)
+        # A release on trial, whose model is hidden, may fail: whoever tries it takes it away.
+        lost = [stub for stub in lost if not stub.model.startswith(".")]
         crashed = {stub.model for stub in lost if states.get(stub.model, {}).get(stub.version) == "READY"}
         return self._reload(sorted(crashed), "a process of it ended")
 

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from serving.errors import CallFailure, EditError, away, out_of_memory
 from serving.journal import STEPS, Journal
+from serving.sharing import Sharing
 from serving.watchdog import waiting, watched
 
 try:
@@ -130,7 +132,10 @@ class Caller:
             raise EditError("internal", f"the model '{model}' version {version} could not be called.") from cause
         if response.has_error():
             raise _error_of(model, version, response.error())
-        return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+        answer = {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+        if not all(np.isfinite(array).all() for array in answer.values() if array.dtype.kind == "f"):
+            raise EditError("internal", f"the model '{model}' version {version} gives values that are not finite.")
+        return answer
 
     def _microseconds_left(self) -> int:
         """The timeout of a call made now; 0, Triton's word for none, when there is no deadline."""
@@ -157,14 +162,17 @@ class Step:
     """A Triton Python model: `load` once, then `respond` to each request.
 
     model.py is `class TritonPythonModel(Step)`. Set before `load`: `self.device`, "cpu" or "cuda:N", from the
-    instance group, `self.version`, the release served, which is also the version of the networks to call, and
-    `self.journal`, which counts and logs what the step answers.
+    instance group, `self.repository`, the folder of all models, `self.version`, the release served, which is also the
+    version of the networks to call, and `self.journal`, which counts and logs what the step answers.
     A step that works on several requests at once overrides `respond_all` instead of `respond`.
     """
 
     device: str
     version: int
     journal: Journal
+    repository: Path
+    released_as: str | None = None
+    """The step whose release this model serves in another way; None for the step itself."""
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -173,7 +181,10 @@ class Step:
         self.device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
         self.version = int(args["model_version"])
         self.journal = Journal(args["model_name"], self.version, pb_utils.Logger)
-        self.load(Path(args["model_repository"]) / args["model_version"], self.version, parameters)
+        self._model, folder = args["model_name"], Path(args["model_repository"])
+        self.repository = folder.parent
+        self.sharing = Sharing(self.repository, self.released_as or self._model, self.version)
+        self.load(folder / args["model_version"], self.version, parameters)
 
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
         """Read what the release's version `folder` holds; an exception fails the load with its message."""
@@ -187,12 +198,28 @@ class Step:
         return [guarded(self.respond, request) for request in requests]
 
     def execute(self, requests) -> list:
+        return self._shared(requests) if self.sharing.shared() else self._own(requests)
+
+    def _shared(self, requests) -> list:
+        """The answers while this release is a canary: those that are not for it come from the release in force."""
+        releases = [self.sharing.release_for(key_of(request)) for request in requests]
+        own = [request for request, release in zip(requests, releases, strict=True) if release == self.version]
+        with ThreadPoolExecutor(len(requests)) as pool:
+            others = [
+                pool.submit(passed_on, request, self._model, release)
+                for request, release in zip(requests, releases, strict=True)
+                if release != self.version
+            ]
+            ours, theirs = iter(self._own(own) if own else ()), iter(others)
+            return [next(ours) if release == self.version else next(theirs).result() for release in releases]
+
+    def _own(self, requests) -> list:
         started = time.perf_counter()
         with watched():
             answers = guarded(self.respond_all, requests)
         if isinstance(answers, EditError):
             if len(requests) > 1:  # each alone, so that only the guilty one gets the error
-                return [self.execute([request])[0] for request in requests]
+                return [self._own([request])[0] for request in requests]
             answers = [answers]
         for request, answer in zip(requests, answers, strict=True):
             self.note(request, answer, started)
@@ -228,6 +255,33 @@ def intent_of(request, answer: Answer | EditError) -> str:
         return answer["intent"].item().decode()
     known = guarded(text, request, "intent", "")
     return known if isinstance(known, str) else ""
+
+
+def key_of(request) -> bytes:
+    """What decides which release answers beside a canary: `canary_key` where given, else picture or sentence."""
+    given = json.loads(request.parameters() or "{}").get("canary_key")
+    if given is not None:
+        return str(given).encode()
+    return guarded(blob, request, "image", None) or guarded(blob, request, "prompt", None) or b""
+
+
+def passed_on(request, model: str, version: int):
+    """The response of another version of the model to the request as it came."""
+    call = pb_utils.InferenceRequest(
+        model_name=model,
+        model_version=version,
+        inputs=request.inputs(),
+        requested_output_names=list(request.requested_output_names()),
+        request_id=request.request_id(),
+        parameters=json.loads(request.parameters() or "{}"),
+        timeout=request.timeout(),
+        trace=request.trace(),
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+    )
+    answer = call.exec()
+    if answer.has_error():
+        return pb_utils.InferenceResponse(error=answer.error())
+    return pb_utils.InferenceResponse(answer.output_tensors())
 
 
 def response(answer: Answer | EditError):

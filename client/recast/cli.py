@@ -1,4 +1,4 @@
-"""The command `recast`: edit, parse, mask, status."""
+"""The command `recast`: edit, parse, mask, status, and releases for operators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
-from . import commands
+from . import commands, operating
 from .client import DEFAULT_TIMEOUT, DEFAULT_URL, Client
 from .credentials import Credentials
 from .errors import (
@@ -97,7 +97,8 @@ def _tell(outcome: commands.Outcome, as_json: bool) -> None:
     if as_json:
         _document(outcome.document)
         return
-    print("\n".join(outcome.lines))
+    if outcome.lines:
+        print("\n".join(outcome.lines))
     for note in outcome.notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -144,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("prompt", metavar="SENTENCE")
     _mask_arguments(command("mask", commands.mask, "find an object in a picture"))
     command("status", commands.status, "tell whether the server is ready, and its releases")
+    operating.add_commands(parsers, common)
     return parser
 
 

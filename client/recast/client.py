@@ -7,6 +7,7 @@ from functools import partial
 from types import TracebackType
 
 from . import calls
+from .control import Control
 from .conversation import Conversation
 from .credentials import Credentials
 from .pictures import Picture
@@ -141,6 +142,11 @@ class Client:
     def status(self, *, timeout: float | None = None) -> Status:
         """Whether the server can take an edit, and the releases of its steps."""
         return finish(self._server.status(timeout))
+
+    @property
+    def control(self) -> Control:
+        """Model control, for an operator whose credentials have the admin key."""
+        return Control(self._server.transport, self._server.url)
 
     def close(self) -> None:
         """Close the connection."""

@@ -81,7 +81,12 @@ class Release:
             folder = self.folder(model)
             for file in folder.rglob("*"):
                 name = f"{model}/{file.relative_to(folder).as_posix()}"
-                if file.is_file() and name not in files and file != self.folder(self.step) / NAME:
+                if (
+                    file.is_file()
+                    and name not in files
+                    and file != self.folder(self.step) / NAME
+                    and not _compiled(file)
+                ):
                     raise self.refused(f"has a file that its manifest does not name: {name}")
         return sum(entry["bytes"] for entry in files.values())
 
@@ -105,6 +110,11 @@ def on_disk(repository: Path, step: str) -> list[int]:
     """The numbers of the step's releases that have a folder, in place or aside."""
     folders = [*(repository / step).glob("*/"), *(repository / INACTIVE / step).glob("*/")]
     return sorted({int(folder.name) for folder in folders if folder.name.isdecimal()})
+
+
+def _compiled(file: Path) -> bool:
+    """Whether Python wrote it when a server ran the release; a deployment removes it before the next one does."""
+    return file.parent.name == "__pycache__" and file.suffix == ".pyc"
 
 
 def _model(name: str) -> str:

@@ -12,18 +12,21 @@ from serving.options import check_preview_side
 from serving.painting import Painter, Wanted
 from serving.report import merged, read_report
 from serving.streaming import StreamingStep
-from serving.triton import Answer, Caller, blob, bytes_tensor, scalar
+from serving.triton import Answer, Caller, blob, bytes_tensor, key_of, scalar
 
 PARSED = ("intent", "target", "replacement", "caption", "parse_score", "parse_report")
 MASKED = ("mask_image", "object_mask", "mask_score", "mask_report")
 
 
 class TritonPythonModel(StreamingStep):
+    released_as = "inpaint"
+
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
-        self.painter = Painter(folder, version)
+        self.painters = {version: Painter(folder, version)}
 
     def respond_each(self, request, caller: Caller) -> Generator[Answer, None, Answer]:
-        options = self.painter.options(request)
+        painter = self.painter_for(request)
+        options = painter.options(request)
         side = check_preview_side(scalar(request, "preview_side"))
         image = blob(request, "image")
         parsed = caller.infer("parse", {"prompt": bytes_tensor(blob(request, "prompt"))}, PARSED)
@@ -39,18 +42,25 @@ class TritonPythonModel(StreamingStep):
             intent=parsed["intent"].item().decode(),
         )
         reports = (read_report(report.item(), "report") for report in (parsed["parse_report"], masked["mask_report"]))
-        steps = self.painter.paint(wanted, options, caller, merged(*reports))
+        steps = painter.paint(wanted, options, caller, merged(*reports))
         while True:
             try:
                 done = next(steps)
             except StopIteration as end:
                 painted = end.value
                 break
-            preview = {} if side is None else {"preview": bytes_tensor(self.painter.preview(done, side, caller))}
+            preview = {} if side is None else {"preview": bytes_tensor(painter.preview(done, side, caller))}
             yield progress("inpaint", done.step, done.steps) | preview
         understood = {name: parsed[name] for name in ("intent", "target", "replacement", "parse_score")}
         mask = {"mask_image": painted.pop("blended_mask"), "mask_score": masked["mask_score"]}
         return painted | mask | understood
+
+    def painter_for(self, request) -> Painter:
+        """That of the release which shall answer; both are here while there is a canary."""
+        release = self.sharing.release_for(key_of(request))
+        if release not in self.painters:
+            self.painters[release] = Painter(self.repository / "inpaint" / str(release), release)
+        return self.painters[release]
 
 
 def progress(stage: str, step: int, steps: int) -> Answer:

@@ -1,0 +1,41 @@
+"""Which release answers a request while a canary has a share of them: the newest passes the others on."""
+
+import hashlib
+import json
+from pathlib import Path
+
+LEDGER = "releases.json"
+"""Beside the models; `recast releases` writes it."""
+_WHOLE = 1 << 64
+
+
+class Sharing:
+    """What the ledger in `repository` says about release `version` of `step`, read again when it has changed."""
+
+    def __init__(self, repository: Path, step: str, version: int):
+        self._file = repository / LEDGER
+        self._step, self._version = step, version
+        self._seen: tuple[int, int] | None = None
+        self._share, self._in_force = 1.0, version
+
+    def shared(self) -> bool:
+        """Whether this release is a canary, so that some requests are not for it."""
+        try:
+            now = self._file.stat()
+        except FileNotFoundError:
+            return False
+        if (now.st_mtime_ns, now.st_ino) != self._seen:
+            entry = json.loads(self._file.read_text(encoding="utf-8")).get(self._step, {})
+            ours = entry.get("canary") == self._version
+            self._share, self._in_force = (entry["share"], entry["release"]) if ours else (1.0, self._version)
+            self._seen = (now.st_mtime_ns, now.st_ino)
+        return self._in_force != self._version
+
+    def release_for(self, key: bytes) -> int:
+        """The release that answers all requests of this key."""
+        return self._version if not self.shared() or drawn(key) < self._share else self._in_force
+
+
+def drawn(key: bytes) -> float:
+    """A number in 0 … 1 that is always the same for a key, and evenly spread over keys."""
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / _WHOLE
