@@ -7,7 +7,6 @@ made to lead there. There is no moment at which the secret can be read.
 
 import ctypes
 import os
-import signal
 import struct
 import subprocess
 from collections.abc import Callable
@@ -25,8 +24,8 @@ def start(
 ) -> subprocess.Popen[Any]:
     """`subprocess.Popen(command, ...)`, every argument that contains `secret` unreadable to others: they see stars.
 
-    PermissionError where the machine forbids a process to trace its own child, as ptrace_scope 3 does. The calling
-    thread waits for the program to start.
+    PermissionError where the machine forbids a process to trace and to change its own child, as ptrace_scope 3 does.
+    The calling thread waits for the program to start.
     """
     hidden = {place: argument for place, argument in enumerate(command) if secret in argument}
     shown = [argument.replace(secret, "*" * 8) for argument in command]
@@ -45,9 +44,10 @@ def start(
         os.waitpid(process.pid, 0)  # stopped where the program begins
         _lead(process.pid, {place: f"{_VARIABLE}{place}=".encode() for place in hidden})
         ctypes.CDLL(None).ptrace(_DETACH, process.pid, None, None)
-    except BaseException:
-        process.send_signal(signal.SIGKILL)
-        raise
+    except (OSError, ValueError) as error:  # a sandbox whose /proc lacks what Linux has in it
+        process.kill()
+        process.wait()
+        raise PermissionError(f"this machine lets no process change its child's arguments: {error}") from None
     return process
 
 

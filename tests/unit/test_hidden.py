@@ -44,6 +44,19 @@ def test_a_program_that_cannot_be_traced_is_not_started():
         start(SECRET, preexec_fn=refuse)
 
 
+def test_a_program_that_cannot_be_changed_is_stopped(monkeypatch):
+    started = []
+
+    def fail(pid, variables):
+        started.append(pid)
+        raise ValueError("no such place")
+
+    monkeypatch.setattr(hidden, "_lead", fail)
+    with pytest.raises(PermissionError, match="no such place"):
+        start(SECRET)
+    assert not Path(f"/proc/{started[0]}").exists()
+
+
 def test_an_absent_program_is_an_os_error():
     with pytest.raises(FileNotFoundError):
         hidden.start(["/absent", SECRET], SECRET, env={}, preexec_fn=lambda: None)
