@@ -87,10 +87,6 @@ class Local:
                 states.setdefault(entry["name"], {})[entry["version"]] = entry["state"]
         return states
 
-    def config(self, model: str) -> str:
-        """The JSON of the config that `model` is served with."""
-        return self._call("GET", f"{_path(model, None)}/config", CALL_TIMEOUT)[0].decode()
-
     def successes(self) -> dict[str, int]:
         """How many inferences of each model succeeded since it was loaded, all versions together."""
         content, _ = self._call("GET", "/v2/models/stats", CALL_TIMEOUT)

@@ -112,14 +112,13 @@ class Supervisor:
         return self._reload(models, str(failed))
 
     def _reload(self, models: list[str], why: str) -> str | None:
-        """Unload and load each as it was configured; what the server says if one does not load."""
+        """Unload and load each; what the server says if one does not load."""
         local = self.server.local
         for model in models:
             started = time.monotonic()
             try:
-                config = local.config(model)
                 local.unload(model)
-                local.load(model, config)
+                local.load(model)
             except CallError as error:
                 return f"'{model}' could not be loaded again: {error}"
             self._tell(model, f"'{model}': {why}", started)
