@@ -42,9 +42,8 @@ class Server:
 
     A port of 0 stands for a free one. `config` names the configurations to take in place of config.pbtxt, for the
     models that have one of that name in configs/. `echo` receives the server's log as it comes; the whole of it is in
-    `log_path`, a temporary file unless given. A process of a model that makes no progress for `hung_after` seconds ends
-    itself (for a `serving.supervisor` to start it again), unless None. Start it from a thread that outlives it: when
-    that thread or its process ends, the kernel stops tritonserver too.
+    `log_path`, a temporary file unless given. A model's process without progress for `hung_after` seconds, unless None,
+    ends itself. Start it from a thread that outlives it: when that thread or its process ends, so does tritonserver.
     """
 
     def __init__(

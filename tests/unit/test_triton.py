@@ -16,6 +16,8 @@ class OutOfMemoryError(RuntimeError):
 class Sums(triton.Step):
     """A step that works on all its requests at once; a request is a list of numbers."""
 
+    sharing = SimpleNamespace(shared=lambda: False)
+
     def respond_all(self, requests):
         if any(None in request for request in requests):
             raise MemoryError
