@@ -25,7 +25,7 @@ async def follow(client):
             print(step.step, flush=True)
 
 async def main():
-    async with recast.AsyncClient(sys.argv[1], retries=0) as client:
+    async with recast.AsyncClient(sys.argv[1]) as client:
         await asyncio.gather(*(follow(client) for _ in range(int(sys.argv[4]))))
 
 asyncio.run(main())
@@ -93,6 +93,20 @@ def test_cancel_at_step_3_of_50_ends_within_one_step(client, wish, executed, set
     assert 3 <= at_the_cancel <= 5
     assert settled() - before <= at_the_cancel + 1
     assert list(client.replace_stream(*wish, num_inference_steps=2))[-1].pngs
+
+
+def test_ctrl_c_of_the_command_stops_the_server_too(server, wish, executed, settled, tmp_path):
+    before = settled()
+    words = ["edit", *map(str, wish), "--steps", "50", "--num-images", "8", "-o", str(tmp_path / "out.png")]
+    command = [sys.executable, "-m", "recast", *words, "--url", server.grpc_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while executed() < before + 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=20)
+    assert (process.returncode, *said) == (130, "", "recast: stopped.\n")
+    assert settled() - before < 15
 
 
 def test_killed_client_ends_its_work(server, wish, settled):
