@@ -190,7 +190,7 @@ class Server:
         command = self._command(self._regions.prefix)
         watch = {} if self.hung_after is None else {watchdog.VARIABLE: str(self.hung_after)}
         options: dict[str, Any] = {
-            "env": {**environment(self._folder, self._triton), **watch},
+            "env": {**environment(self._folder, self._triton), **watch, **self._told(self._folder)},
             "pass_fds": (self._regions.descriptor,),
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -207,6 +207,12 @@ class Server:
             self._process = subprocess.Popen(command, **options)
         self._reader = threading.Thread(target=self._copy_log, args=(self._process,), daemon=True)
         self._reader.start()
+
+    def _told(self, folder: Path) -> dict[str, str]:
+        """What the models must know of their server, as environment variables."""
+        hands = folder / "hands"
+        hands.mkdir(exist_ok=True)
+        return {"RECAST_HANDS": str(hands), "RECAST_METRICS": self.metrics_url}
 
     def _command(self, prefix: str) -> list[str]:
         # Both backends have stubs; an installed tritonserver's onnxruntime is C++ and has none.

@@ -18,6 +18,8 @@ from serving.palette import palette_of, quantise
 MIN_SIDE = 32
 MAX_SIDE = 8192
 MAX_PIXELS = MAX_SIDE * MAX_SIDE
+MAX_BYTES = 128 << 20
+"""Of an encoded picture: a file of MAX_PIXELS that compresses badly."""
 MODES = ("1", "P", "L", "LA", "RGB", "RGBA", "I;16")
 COMPRESS_LEVEL = 1
 """zlib's: on photographs level 6 takes twice as long to save a tenth of the bytes."""
@@ -97,6 +99,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     if not data:
         raise _invalid("the picture is empty; send the bytes of a PNG, JPEG or WebP file.")
+    if len(data) > MAX_BYTES:
+        raise _invalid(f"the picture is {len(data) >> 20} MiB; send at most {MAX_BYTES >> 20} MiB.")
     if data[:6] in (b"GIF87a", b"GIF89a"):
         raise _invalid("GIF is not supported; send one frame as PNG, JPEG or WebP.")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":

@@ -6,15 +6,18 @@ alone.
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from serving.errors import CallFailure, EditError, away, out_of_memory
+from serving.hands import FOLDER, Hands
 from serving.journal import STEPS, Journal
 from serving.sharing import Sharing
 from serving.watchdog import waiting, watched
@@ -181,6 +184,7 @@ class Step:
         self.device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
         self.version = int(args["model_version"])
         self.journal = Journal(args["model_name"], self.version, pb_utils.Logger)
+        self.hands = Hands(args["model_name"], Path(os.environ[FOLDER])) if FOLDER in os.environ else None
         self._model, folder = args["model_name"], Path(args["model_repository"])
         self.repository = folder.parent
         self.sharing = Sharing(self.repository, self.released_as or self._model, self.version)
@@ -215,7 +219,7 @@ class Step:
 
     def _own(self, requests) -> list:
         started = time.perf_counter()
-        with watched():
+        with watched(), self.holding(len(requests)):
             answers = guarded(self.respond_all, requests)
         if isinstance(answers, EditError):
             if len(requests) > 1:  # each alone, so that only the guilty one gets the error
@@ -228,6 +232,15 @@ class Step:
     def note(self, request, answer: Answer | EditError, started: float) -> None:
         """Have the journal record an answer to a request on which work began at `started`, of perf_counter."""
         self.journal.note(request.request_id(), intent_of(request, answer), answer, started)
+
+    def holding(self, requests: int) -> AbstractContextManager[None]:
+        """Tells, for as long as the block lasts, that this process has so many requests at hand."""
+        return self.hands.holding(requests) if self.hands is not None else nullcontext()
+
+
+def log_error(message: str) -> None:
+    """Write to the server's log."""
+    pb_utils.Logger.log_error(message)
 
 
 def guarded(function, *arguments) -> Any:

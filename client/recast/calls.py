@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import index
 from typing import Any, Generic, TypeVar
 
@@ -21,18 +21,21 @@ from .results import Edit, MaskResult, ParseResult, Progress
 
 Result = TypeVar("Result")
 
+PRIORITIES = ("interactive", "bulk")
+
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """One inference: `model` with `inputs`; `read` turns the answer into the result."""
+    """One inference: `model` with `inputs` and request `parameters`; `read` turns the answer into the result."""
 
     model: str
     inputs: list[InferInput]
     read: Callable[[InferResult], Result]
+    parameters: dict[str, str] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
         """tritonclient's, to call the model."""
-        return {"model_name": self.model, "inputs": self.inputs}
+        return {"model_name": self.model, "inputs": self.inputs, "parameters": self.parameters}
 
 
 def replace(
@@ -44,8 +47,11 @@ def replace(
     guidance_scale: float | None,
     negative_prompt: str | None,
     num_images: int | None,
+    priority: str | None,
 ) -> Call[Edit]:
     """The call of the whole chain. An option that is None is not sent: the server knows the defaults."""
+    if priority not in (None, *PRIORITIES):
+        raise InvalidOption(f"the priority is {priority!r}; it is {' or '.join(PRIORITIES)}.")
     inputs = [
         _blob("image", encoded(image)),
         _text("prompt", prompt),
@@ -55,14 +61,14 @@ def replace(
         _text("negative_prompt", negative_prompt),
         _integer("num_images", num_images, np.int32),
     ]
-    return Call("replace", _present(inputs), _edit)
+    return Call("replace", _present(inputs), _edit, {} if priority is None else {"priority_class": priority})
 
 
 def replace_stream(image: Picture, prompt: str, *, preview_side: int | None, **options: Any) -> Call[Progress | Edit]:
     """`replace` with a response after each step; `options` are those of `replace`."""
-    inputs = replace(image, prompt, **options).inputs
-    inputs += _present([_integer("preview_side", preview_side, np.int32)])
-    return Call("replace_stream", inputs, _progress_or_edit)
+    call = replace(image, prompt, **options)
+    inputs = call.inputs + _present([_integer("preview_side", preview_side, np.int32)])
+    return Call("replace_stream", inputs, _progress_or_edit, call.parameters)
 
 
 def parse(prompt: str) -> Call[ParseResult]:

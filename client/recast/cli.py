@@ -174,6 +174,7 @@ def _edit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="how closely the replacement follows the words")
     parser.add_argument("--negative-prompt", metavar="WORDS", help="what must not appear")
     parser.add_argument("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, …")
+    parser.add_argument("--bulk", action="store_true", help="one of many: give way to those who sit and wait")
     parser.add_argument("--mask-out", metavar="PATH", help="write the mask too: 255 replaced, 0 untouched")
     parser.add_argument("--strip", metavar="PATH", help="write before, mask and after side by side")
 

@@ -53,6 +53,7 @@ class Client:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         num_images: int | None = None,
+        priority: str | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Edit:
@@ -66,6 +67,7 @@ class Client:
             guidance_scale: how closely the replacement follows the words.
             negative_prompt: what must not appear.
             num_images: how many variants.
+            priority: "interactive", or "bulk" for an edit that nobody sits and waits for: the first to be refused.
             timeout: seconds for this call, in place of the client's.
             request_id: names the call in the server's log and traces; None draws one, which result and errors tell.
 
@@ -82,6 +84,7 @@ class Client:
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             num_images=num_images,
+            priority=priority,
         )
         return finish(self._server.ask(build, timeout, request_id))
 
@@ -95,6 +98,7 @@ class Client:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         num_images: int | None = None,
+        priority: str | None = None,
         preview_side: int | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -118,6 +122,7 @@ class Client:
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             num_images=num_images,
+            priority=priority,
             preview_side=preview_side,
         )
         return each(self._server.follow(build, timeout, request_id))
@@ -185,6 +190,7 @@ class AsyncClient:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         num_images: int | None = None,
+        priority: str | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Edit:
@@ -198,6 +204,7 @@ class AsyncClient:
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             num_images=num_images,
+            priority=priority,
         )
         return await self._server.ask(build, timeout, request_id)
 
@@ -211,6 +218,7 @@ class AsyncClient:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         num_images: int | None = None,
+        priority: str | None = None,
         preview_side: int | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -225,6 +233,7 @@ class AsyncClient:
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             num_images=num_images,
+            priority=priority,
             preview_side=preview_side,
         )
         return self._server.follow(build, timeout, request_id)

@@ -105,6 +105,7 @@ def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
         guidance_scale=arguments.guidance,
         negative_prompt=arguments.negative_prompt,
         num_images=arguments.num_images,
+        priority="bulk" if arguments.bulk else None,
     )
     with closing(steps), telling.progress(arguments.prompt) as line:
         for step in steps:

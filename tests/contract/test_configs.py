@@ -51,7 +51,7 @@ def by_name(ports):
 
 
 def test_the_repository_holds_the_chain_and_its_networks():
-    assert set(STEPS) == {"parse", "mask", "inpaint"}
+    assert set(STEPS) == {"admit", "parse", "mask", "inpaint"}
     assert set(NETWORKS) == {"text_encoder", "vae_encoder", "unet", "vae_decoder", "segmenter"}
     assert set(CONFIGS) - set(STEPS) - set(NETWORKS) == {"replace", "replace_stream"}
 
@@ -90,7 +90,30 @@ def test_each_variant_covers_every_network():
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_step_has_its_program(name):
-    assert (REPOSITORY / name / "model.py").is_file()
+    assert (REPOSITORY / name / "model.py").is_file() or (REPOSITORY / name / "1" / "model.py").is_file()
+
+
+@pytest.mark.parametrize("name", [*STEPS, *NETWORKS])
+def test_a_queue_has_an_end_and_honours_the_callers_deadline(name):
+    policy = CONFIGS[name].dynamic_batching.default_queue_policy
+    assert policy.max_queue_size > 0
+    assert policy.allow_timeout_override
+    assert policy.timeout_action == policy.REJECT
+
+
+def test_whoever_is_let_in_finds_room_in_the_queue():
+    inpaint = CONFIGS["inpaint"]
+    room = inpaint.instance_group[0].count + inpaint.dynamic_batching.default_queue_policy.max_queue_size
+    assert int(CONFIGS["admit"].parameters["all"].string_value) == room
+
+
+def test_nothing_of_an_edit_is_computed_before_it_is_let_in():
+    first, *others = CONFIGS["replace"].ensemble_scheduling.step
+    assert first.model_name == "admit"
+    known = set()
+    for step in others:  # every other step waits for the door, or for one that does
+        assert {*first.output_map.values(), *known} & set(step.input_map.values()), step.model_name
+        known |= set(step.output_map.values())
 
 
 def test_replace_is_what_the_design_promises():

@@ -1,0 +1,33 @@
+"""admit: the door of an edit. It passes the sentence on, or refuses at once when there is no place."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from serving.admission import Gate, Places, under_way
+from serving.hands import FOLDER
+from serving.triton import Step, blob, bytes_tensor, log_error
+
+METRICS = "RECAST_METRICS"
+"""The variable in which the launcher names the metrics' address. Without it everybody is let in."""
+
+
+class TritonPythonModel(Step):
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        places = Places(**{name: int(value) for name, value in parameters.items()})
+        metrics, hands = os.environ.get(METRICS), os.environ.get(FOLDER)
+        measure = (lambda: self._measured(metrics, Path(hands))) if metrics and hands else (lambda: 0)
+        self.gate = Gate(places, measure)
+
+    def respond(self, request) -> dict[str, np.ndarray]:
+        self.gate.enter(json.loads(request.parameters() or "{}").get("priority_class", "interactive"))
+        return {"admitted_prompt": bytes_tensor(blob(request, "prompt"))}
+
+    def _measured(self, metrics: str, hands: Path) -> int:
+        try:
+            return under_way(metrics, hands)
+        except OSError as error:
+            log_error(f"the metrics at {metrics} cannot be read, so everybody is let in: {error}")
+            return 0

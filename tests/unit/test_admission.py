@@ -1,0 +1,155 @@
+"""Who is let in, by a scripted measurement; requests at hand, told between processes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from serving.admission import BULK_WAITS, FRESH, Gate, Places, pending
+from serving.errors import EditError
+from serving.hands import Hands, held
+
+PLACES = Places(all=10, bulk=3, bulk_turn=5)
+
+
+class Service:
+    """Edits under way behind a gate; `ends` are seen by the gate only when it measures."""
+
+    def __init__(self, places=PLACES):
+        self.now, self.under_way, self.measured = 0.0, 0, 0
+        self.gate = Gate(places, self.measure, lambda: self.now)
+
+    def measure(self):
+        self.measured += 1
+        return self.under_way
+
+    def enters(self, priority="interactive") -> bool:
+        self.now += FRESH
+        try:
+            self.gate.enter(priority)
+        except EditError:
+            return False
+        self.under_way += 1
+        return True
+
+    def ends(self, edits=1):
+        self.under_way -= edits
+
+
+def test_there_are_as_many_edits_as_places():
+    service = Service()
+    assert [service.enters() for _ in range(12)] == [True] * 10 + [False] * 2
+    service.ends(4)
+    assert [service.enters() for _ in range(6)] == [True] * 4 + [False] * 2
+
+
+def test_a_flood_at_one_moment_is_measured_once():
+    service = Service()
+    assert all(service.enters() for _ in range(10))
+    for _ in range(90):
+        with pytest.raises(EditError, match="overloaded: as many edits"):
+            service.gate.enter("interactive")
+    assert service.measured == 1
+
+
+def test_nothing_is_measured_while_there_is_room():
+    service = Service()
+    for _ in range(9):
+        assert service.enters()
+    assert service.measured == 0
+
+
+def test_edits_that_were_lost_leave_no_place_taken():
+    service = Service()
+    assert sum(service.enters() for _ in range(20)) == 10
+    service.ends(10)  # they failed, were cancelled, died with their process: no one says so
+    assert sum(service.enters() for _ in range(20)) == 10
+
+
+def test_bulk_leaves_places_to_interactive():
+    service = Service()
+    assert sum(service.enters("bulk") for _ in range(3)) == 3
+    assert sum(service.enters() for _ in range(7)) == 7
+
+
+def test_bulk_keeps_room_for_interactive_and_gets_its_turn():
+    service = Service()
+    assert sum(service.enters("bulk") for _ in range(9)) == 3
+    assert sum(service.enters() for _ in range(9)) == 6  # the last place is kept for the bulk edit that waits
+    assert service.enters("bulk")
+
+
+def test_bulk_gets_its_turn_however_many_interactive_come():
+    service = Service()
+    let_in = {"interactive": 0, "bulk": 0}
+    for _ in range(200):
+        for priority in ("interactive", "interactive", "bulk", "interactive"):
+            let_in[priority] += service.enters(priority)
+        if service.under_way:
+            service.ends()
+    assert 0.18 < let_in["bulk"] / sum(let_in.values()) < 0.25
+
+
+def test_no_place_is_kept_for_bulk_that_went_away():
+    service = Service()
+    assert sum(service.enters() for _ in range(10)) == 10
+    assert not service.enters("bulk")
+    for _ in range(4):
+        service.ends()
+        assert service.enters()
+    service.ends()
+    assert not service.enters()  # kept for the bulk edit that waits
+    service.now += BULK_WAITS
+    assert service.enters()
+
+
+@pytest.mark.parametrize("priority", ["urgent", "", 3, None])
+def test_an_unknown_priority_is_an_invalid_option(priority):
+    with pytest.raises(EditError, match="interactive or bulk") as error:
+        Service().gate.enter(priority)
+    assert error.value.name == "invalid_option"
+
+
+@pytest.mark.parametrize("numbers", [(0, 0, 5), (5, 6, 5), (5, 0, 5), (5, 5, 1)])
+def test_impossible_places_are_an_error(numbers):
+    with pytest.raises(ValueError, match="cannot be"):
+        Places(*numbers)
+
+
+def test_waiting_requests_are_read_from_a_page_of_metrics():
+    page = """# TYPE nv_inference_pending_request_count gauge
+nv_inference_pending_request_count{model="inpaint",version="1"} 3
+nv_inference_pending_request_count{model="inpaint",version="2"} 4
+nv_inference_pending_request_count{model="mask",version="1"} 1
+nv_inference_pending_request_count{model="unet",version="1"} 99
+nv_inference_exec_count{model="parse",version="1"} 50
+"""
+    assert pending(page) == {"inpaint": 7, "mask": 1, "parse": 0, "replace_stream": 0}
+
+
+MODELS = frozenset({"mask"})
+
+
+def test_requests_at_hand_are_counted_while_they_last(tmp_path):
+    hands = Hands("mask", tmp_path)
+    other = Hands("unknown", tmp_path)
+    with hands.holding(3), hands.holding(2), other.holding(9):
+        assert list(held(tmp_path, MODELS).values()) == [5]
+    with pytest.raises(ZeroDivisionError), hands.holding(4):
+        raise ZeroDivisionError
+    assert list(held(tmp_path, MODELS).values()) == [0]
+
+
+def test_what_a_killed_process_had_at_hand_is_not_counted(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from serving.hands import Hands\n"
+        "with Hands('mask', Path(sys.argv[1])).holding(7):\n print('holding', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert list(held(tmp_path, MODELS).values()) == [7]
+        os.kill(process.pid, signal.SIGKILL)
+    assert held(tmp_path, MODELS) == {}
+    assert list(tmp_path.iterdir()) == []
