@@ -6,6 +6,7 @@ away. How many are under way is measured, not booked: nothing that an edit meets
 
 import http.client
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from serving.hands import held
 
 PRIORITIES = ("interactive", "bulk")
 STEPS = frozenset({"parse", "mask", "inpaint", "replace_stream"})
-FRESH = 0.05
-"""Seconds for which a measurement is not made again."""
+INTERVAL, WINDOW = 0.1, 0.5
+"""Seconds between two samples of what is under way, and for which a sample counts."""
 BULK_WAITS = 6.0
 """Seconds for which a bulk edit that was refused counts as waiting: a client tries again within 5."""
 OWED_AT_MOST = 4
@@ -41,17 +42,20 @@ class Places:
 
 
 class Gate:
-    """Lets edits in. `measure` gives the number of edits under way, and costs milliseconds.
+    """Lets edits in, by what `sample` saw of those under way and those let in since.
 
-    It is asked only when the last measurement, with all that were let in since, leaves no place: edits that ended
-    meanwhile can only make room.
+    An edit on its way from one step to the next is in no queue and in no hand. So the most that was seen within
+    `WINDOW` counts.
     """
 
     def __init__(self, places: Places, measure: Callable[[], int], clock: Callable[[], float] = time.monotonic):
         self.places = places
+        self.entered = threading.Event()
         self._measure, self._clock = measure, clock
-        self._under_way = 0
-        self._measured = float("-inf")
+        self._lock = threading.Lock()
+        self._let_in = 0  # edits, ever
+        self._last = float("-inf")
+        self._samples = [(float("-inf"), 0)]  # when, and edits under way less those let in until then
         self._owed = 0.0  # bulk edits, for the interactive ones let in while bulk ones waited
         self._bulk_waits_until = float("-inf")
 
@@ -59,40 +63,66 @@ class Gate:
         """Let one edit in; raises EditError `overloaded` when there is no place for it, `invalid_option`."""
         if priority not in PRIORITIES:
             raise EditError("invalid_option", f"the priority is {' or '.join(PRIORITIES)}.")
-        let_in = self._bulk if priority == "bulk" else self._interactive
-        if not let_in():
-            raise EditError("overloaded", "as many edits are under way as the server takes; try again in a moment.")
-        self._under_way += 1
+        with self._lock:
+            if not (self._bulk() if priority == "bulk" else self._interactive()):
+                raise EditError("overloaded", "as many edits are under way as the server takes; try again in a moment.")
+            self._let_in += 1
+            self._last = self._clock()
+        self.entered.set()
+
+    def sample(self) -> None:
+        """Measure how many edits are under way now."""
+        now, before = self._clock(), self._let_in
+        under_way = self._measure()
+        with self._lock:
+            recent = [sample for sample in self._samples if sample[0] > now - WINDOW]
+            self._samples = [*recent, (now, under_way - before)]
+
+    def idle(self) -> bool:
+        """Whether nothing is under way, for certain."""
+        with self._lock:
+            return self._under_way() == 0 and self._clock() > self._last + WINDOW
+
+    def _under_way(self) -> int:
+        return self._let_in + max(difference for _, difference in self._samples)
 
     def _interactive(self) -> bool:
-        if self._clock() > self._bulk_waits_until:
+        bulk_waits = self._clock() <= self._bulk_waits_until
+        if not bulk_waits:
             self._owed = 0.0
-        let_in = self._room(self.places.all - int(self._owed))
-        if let_in and self._clock() <= self._bulk_waits_until:
+        if self._under_way() >= self.places.all - int(self._owed):
+            return False
+        if bulk_waits:
             self._owed = min(self._owed + 1 / (self.places.bulk_turn - 1), OWED_AT_MOST)
-        return let_in
+        return True
 
     def _bulk(self) -> bool:
-        if self._room(self.places.bulk):
+        under_way = self._under_way()
+        if under_way < self.places.bulk:
             self._owed = 0.0
             return True
-        if self._owed >= 1 and self._room(self.places.all):
+        if self._owed >= 1 and under_way < self.places.all:
             self._owed -= 1
             return True
         self._bulk_waits_until = self._clock() + BULK_WAITS
         return False
 
-    def _room(self, places: int) -> bool:
-        now = self._clock()
-        if self._under_way >= places and now - self._measured >= FRESH:
-            self._measured, self._under_way = now, self._measure()
-        return self._under_way < places
+
+def watch(gate: Gate) -> None:
+    """Sample for ever, while something is under way."""
+    while True:
+        gate.entered.wait()
+        gate.entered.clear()
+        time.sleep(INTERVAL)
+        gate.sample()
+        if not gate.idle():
+            gate.entered.set()
 
 
 def under_way(metrics: str, folder: Path) -> int:
-    """Edits under way: those that wait for a step, from Triton's metrics at host:port `metrics`, and those at hand.
+    """Edits under way: those that wait for a step, by Triton's metrics at host:port `metrics`, and those at hand.
 
-    One that moves from a queue to a step meanwhile may count twice, but is not missed.
+    One that a step takes from its queue meanwhile may count twice. Raises OSError without metrics.
     """
     before = held(folder, STEPS)
     waiting = sum(pending(page(metrics)).values())

@@ -176,6 +176,7 @@ class Step:
     repository: Path
     released_as: str | None = None
     """The step whose release this model serves in another way; None for the step itself."""
+    hands: Hands | None = None
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])

@@ -98,6 +98,7 @@ def test_a_queue_has_an_end_and_honours_the_callers_deadline(name):
     policy = CONFIGS[name].dynamic_batching.default_queue_policy
     assert policy.max_queue_size > 0
     assert policy.allow_timeout_override
+    assert policy.default_timeout_microseconds > 0  # or Triton 24.10 never looks at the caller's
     assert policy.timeout_action == policy.REJECT
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from serving.admission import BULK_WAITS, FRESH, Gate, Places, pending
+from serving.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Places, pending
 from serving.errors import EditError
 from serving.hands import Hands, held
 
@@ -15,18 +15,13 @@ PLACES = Places(all=10, bulk=3, bulk_turn=5)
 
 
 class Service:
-    """Edits under way behind a gate; `ends` are seen by the gate only when it measures."""
+    """Edits under way behind a gate, which sees how many when it samples."""
 
     def __init__(self, places=PLACES):
-        self.now, self.under_way, self.measured = 0.0, 0, 0
-        self.gate = Gate(places, self.measure, lambda: self.now)
-
-    def measure(self):
-        self.measured += 1
-        return self.under_way
+        self.now, self.under_way = 0.0, 0
+        self.gate = Gate(places, lambda: self.under_way, lambda: self.now)
 
     def enters(self, priority="interactive") -> bool:
-        self.now += FRESH
         try:
             self.gate.enter(priority)
         except EditError:
@@ -34,8 +29,17 @@ class Service:
         self.under_way += 1
         return True
 
+    def passes(self, seconds=WINDOW, seen=None):
+        """Time goes by, sampled; `seen` is how many edits are seen of those under way."""
+        under_way, self.under_way = self.under_way, self.under_way if seen is None else seen
+        for _ in range(round(seconds / INTERVAL) + 1):
+            self.now += INTERVAL
+            self.gate.sample()
+        self.under_way = under_way
+
     def ends(self, edits=1):
         self.under_way -= edits
+        self.passes()
 
 
 def test_there_are_as_many_edits_as_places():
@@ -45,20 +49,20 @@ def test_there_are_as_many_edits_as_places():
     assert [service.enters() for _ in range(6)] == [True] * 4 + [False] * 2
 
 
-def test_a_flood_at_one_moment_is_measured_once():
+def test_a_refusal_says_what_to_do():
     service = Service()
-    assert all(service.enters() for _ in range(10))
-    for _ in range(90):
-        with pytest.raises(EditError, match="overloaded: as many edits"):
-            service.gate.enter("interactive")
-    assert service.measured == 1
+    while service.enters():
+        pass
+    with pytest.raises(EditError, match=r"overloaded: as many edits .*try again"):
+        service.gate.enter("interactive")
 
 
-def test_nothing_is_measured_while_there_is_room():
+def test_edits_on_their_way_between_two_steps_keep_their_places():
     service = Service()
-    for _ in range(9):
-        assert service.enters()
-    assert service.measured == 0
+    assert sum(service.enters() for _ in range(20)) == 10
+    service.passes()
+    service.passes(WINDOW / 2, seen=2)
+    assert not service.enters()
 
 
 def test_edits_that_were_lost_leave_no_place_taken():
@@ -66,6 +70,18 @@ def test_edits_that_were_lost_leave_no_place_taken():
     assert sum(service.enters() for _ in range(20)) == 10
     service.ends(10)  # they failed, were cancelled, died with their process: no one says so
     assert sum(service.enters() for _ in range(20)) == 10
+
+
+def test_a_gate_is_idle_when_nothing_can_be_under_way():
+    service = Service()
+    assert service.gate.idle()
+    assert service.enters()
+    service.passes(INTERVAL, seen=0)
+    assert not service.gate.idle()  # on its way to the first step
+    service.passes(3 * WINDOW)
+    assert not service.gate.idle()
+    service.ends()
+    assert service.gate.idle()
 
 
 def test_bulk_leaves_places_to_interactive():
@@ -87,8 +103,7 @@ def test_bulk_gets_its_turn_however_many_interactive_come():
     for _ in range(200):
         for priority in ("interactive", "interactive", "bulk", "interactive"):
             let_in[priority] += service.enters(priority)
-        if service.under_way:
-            service.ends()
+        service.ends(min(1, service.under_way))
     assert 0.18 < let_in["bulk"] / sum(let_in.values()) < 0.25
 
 

@@ -2,11 +2,12 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 
-from serving.admission import Gate, Places, under_way
+from serving.admission import Gate, Places, under_way, watch
 from serving.hands import FOLDER
 from serving.triton import Step, blob, bytes_tensor, log_error
 
@@ -18,8 +19,9 @@ class TritonPythonModel(Step):
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
         places = Places(**{name: int(value) for name, value in parameters.items()})
         metrics, hands = os.environ.get(METRICS), os.environ.get(FOLDER)
-        measure = (lambda: self._measured(metrics, Path(hands))) if metrics and hands else (lambda: 0)
-        self.gate = Gate(places, measure)
+        known = metrics is not None and hands is not None
+        self.gate = Gate(places, lambda: self._measured(metrics, Path(hands)) if known else 0)
+        threading.Thread(target=watch, args=(self.gate,), daemon=True).start()
 
     def respond(self, request) -> dict[str, np.ndarray]:
         self.gate.enter(json.loads(request.parameters() or "{}").get("priority_class", "interactive"))

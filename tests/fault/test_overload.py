@@ -1,0 +1,134 @@
+"""More calls than a server can take: `test_<fault>_<expected>`. Each is an edit or `overloaded`; then all is well."""
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import tritonclient.grpc as triton
+from recast import Client, RecastError
+from tritonclient.utils import InferenceServerException
+
+from tests.served.pictures import encoded, tensor
+
+STEPS = 4
+PLACES, BULK_PLACES = 20, 6
+"""Of model_repository/admit/config.pbtxt."""
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with Client(server.grpc_url, timeout=120, retries=0) as running:
+        yield running
+
+
+@pytest.fixture
+def outcome(client, scenes):
+    """Asks for an edit of one of the scenes: "edit", or the name of the error, and the seconds that it took."""
+    files = [(encoded(picture), name) for picture, name in scenes]
+
+    def ask(number: int, steps: int = STEPS, **options) -> tuple[str, float]:
+        data, name = files[number % len(files)]
+        started = time.perf_counter()
+        try:
+            client.replace(data, f"Replace the {name} with a boat", seed=number, num_inference_steps=steps, **options)
+        except RecastError as error:
+            return error.name, time.perf_counter() - started
+        return "edit", time.perf_counter() - started
+
+    return ask
+
+
+@pytest.fixture
+def busy(outcome):
+    """Runs a block while `count` edits are asked for; their outcomes are in the list when it ends."""
+
+    class Busy:
+        def __init__(self, count: int, **options):
+            self.pool = ThreadPoolExecutor(count)
+            self.asked = [self.pool.submit(outcome, number, **options) for number in range(count)]
+
+        def __enter__(self):
+            time.sleep(1)
+            return self
+
+        def __exit__(self, *_):
+            self.pool.shutdown()
+            self.names = Counter(asked.result()[0] for asked in self.asked)
+
+    return Busy
+
+
+def test_flood_each_call_is_an_edit_or_overloaded(outcome):
+    with ThreadPoolExecutor(60) as pool:
+        answers = list(pool.map(outcome, range(60)))
+    names = Counter(name for name, _ in answers)
+    assert set(names) == {"edit", "overloaded"}
+    assert names["edit"] >= PLACES
+    refusals = sorted(seconds for name, seconds in answers if name == "overloaded")
+    edits = sorted(seconds for name, seconds in answers if name == "edit")
+    assert refusals[len(refusals) // 2] < edits[len(edits) // 2]
+    assert outcome(0)[0] == "edit"
+
+
+def test_flood_nothing_is_computed_for_what_is_refused(server, busy):
+    def parsed() -> int:
+        with triton.InferenceServerClient(server.grpc_url) as raw:
+            return sum(stats.inference_stats.success.count for stats in
+                       raw.get_inference_statistics("parse").model_stats)  # fmt: skip
+
+    before = parsed()
+    with busy(40) as flood:
+        pass
+    assert flood.names["overloaded"] >= 10
+    assert parsed() - before <= flood.names["edit"] + 3
+
+
+def test_bulk_flood_interactive_is_let_in(outcome, busy):
+    with busy(16, priority="bulk") as flood:
+        assert [outcome(number)[0] for number in range(3)] == ["edit"] * 3
+    assert set(flood.names) == {"edit", "overloaded"}
+    assert 1 <= flood.names["edit"] <= BULK_PLACES + 3
+
+
+def test_interactive_flood_bulk_gets_its_turn(server, outcome, scenes):
+    picture, name = scenes[0]
+    over = threading.Event()
+
+    def keep_asking(number: int) -> None:
+        while not over.is_set():
+            if outcome(number)[0] == "overloaded":
+                over.wait(0.2)
+
+    with ThreadPoolExecutor(30) as pool, Client(server.grpc_url, timeout=120, retries=60) as patient:
+        flood = [pool.submit(keep_asking, number) for number in range(30)]
+        time.sleep(1)
+        try:
+            assert patient.replace(picture, f"Remove the {name}", priority="bulk").intent == "remove"
+        finally:
+            over.set()
+    assert all(asked.result() is None for asked in flood)
+
+
+def test_deadline_in_the_queue_overloaded(server, busy, scenes):
+    """The caller's timeout, in microseconds, ends the wait for an instance of inpaint, not only the client's call."""
+    picture, name = scenes[0]
+    inputs = [tensor("image", encoded(picture), "BYTES"), tensor("prompt", f"Remove the {name}".encode(), "BYTES")]
+    with busy(14, steps=20), triton.InferenceServerClient(server.grpc_url) as raw:
+        with pytest.raises(InferenceServerException, match="timeout expired"):
+            raw.infer("replace", inputs, timeout=50_000)
+
+
+def test_unknown_priority_invalid_option(server, scenes):
+    picture, name = scenes[0]
+    inputs = [tensor("image", encoded(picture), "BYTES"), tensor("prompt", f"Remove the {name}".encode(), "BYTES")]
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        with pytest.raises(InferenceServerException, match="invalid_option: the priority is interactive or bulk"):
+            raw.infer("replace", inputs, parameters={"priority_class": "urgent"})
+
+
+def test_refused_edit_tried_again_is_an_edit(server, busy, scenes):
+    picture, name = scenes[0]
+    with busy(40), Client(server.grpc_url, timeout=120, retries=30) as patient:
+        assert patient.replace(picture, f"Remove the {name}", num_inference_steps=STEPS).intent == "remove"
