@@ -16,7 +16,9 @@ from serving.errors import EditError
 from serving.hands import held
 
 PRIORITIES = ("interactive", "bulk")
-STEPS = frozenset({"parse", "mask", "inpaint", "replace_stream"})
+QUEUES = frozenset({"parse", "mask", "inpaint"})
+HANDS = QUEUES | {"replace_stream"}
+"""Where an edit is under way. One that waits for replace_stream is not: it has yet to be let in."""
 INTERVAL, WINDOW = 0.1, 0.5
 """Seconds between two samples of what is under way, and for which a sample counts."""
 BULK_WAITS = 6.0
@@ -124,15 +126,15 @@ def under_way(metrics: str, folder: Path) -> int:
 
     One that a step takes from its queue meanwhile may count twice. Raises OSError without metrics.
     """
-    before = held(folder, STEPS)
+    before = held(folder, HANDS)
     waiting = sum(pending(page(metrics)).values())
-    after = held(folder, STEPS)
+    after = held(folder, HANDS)
     return waiting + sum(max(before.get(process, 0), count) for process, count in after.items())
 
 
 def pending(text: str) -> dict[str, int]:
-    """Requests that wait for each step, all versions of it together, in a page of metrics."""
-    waiting = dict.fromkeys(STEPS, 0)
+    """Requests that wait for each of `QUEUES`, all versions of it together, in a page of metrics."""
+    waiting = dict.fromkeys(QUEUES, 0)
     for model, count in _PENDING.findall(text):
         if model in waiting:
             waiting[model] += int(float(count))

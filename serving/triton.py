@@ -70,6 +70,11 @@ def scalar(request, name: str, default: Any = None) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def parameters(request) -> dict[str, Any]:
+    """The request's own parameters, those of no meaning to Triton, by name."""
+    return json.loads(request.parameters() or "{}")
+
+
 def bytes_tensor(*values: bytes | str) -> np.ndarray:
     """A BYTES answer [1, n]: an object array, because `np.bytes_` loses trailing zero bytes."""
     array = np.empty((1, len(values)), dtype=object)
@@ -108,7 +113,13 @@ class Caller:
                                          "fewer steps.")  # fmt: skip
 
     def infer(
-        self, model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str], *, version: int = -1
+        self,
+        model: str,
+        inputs: dict[str, np.ndarray],
+        outputs: Sequence[str],
+        *,
+        version: int = -1,
+        parameters: dict[str, Any] | None = None,
     ) -> dict[str, np.ndarray]:
         """The outputs of `model` by name, in host memory. `inputs` carry the batch axis.
 
@@ -126,6 +137,7 @@ class Caller:
             timeout=self._microseconds_left(),
             request_id=self._request_id,
             trace=self._trace,
+            parameters=parameters or {},
         )
         try:
             with waiting():

@@ -12,7 +12,7 @@ from serving.options import check_preview_side
 from serving.painting import Painter, Wanted
 from serving.report import merged, read_report
 from serving.streaming import StreamingStep
-from serving.triton import Answer, Caller, blob, bytes_tensor, key_of, scalar
+from serving.triton import Answer, Caller, blob, bytes_tensor, key_of, parameters, scalar
 
 PARSED = ("intent", "target", "replacement", "caption", "parse_score", "parse_report")
 MASKED = ("mask_image", "object_mask", "mask_score", "mask_report")
@@ -29,7 +29,9 @@ class TritonPythonModel(StreamingStep):
         options = painter.options(request)
         side = check_preview_side(scalar(request, "preview_side"))
         image = blob(request, "image")
-        parsed = caller.infer("parse", {"prompt": bytes_tensor(blob(request, "prompt"))}, PARSED)
+        asked = {"prompt": bytes_tensor(blob(request, "prompt"))}
+        caller.infer("admit", asked, ["admitted_prompt"], parameters=parameters(request))
+        parsed = caller.infer("parse", asked, PARSED)
         yield progress("parse", 1, 1)
         named = {"target": parsed["target"], "intent": parsed["intent"]}
         masked = caller.infer("mask", {"image": bytes_tensor(image), **named}, MASKED)

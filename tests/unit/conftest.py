@@ -39,6 +39,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.models = {"replace": ["1"], "parse": ["1"], "mask": ["1", "2"], "inpaint": ["2"]}
         self.calls: list[tuple[str, Outputs]] = []
         self.request_ids: list[str] = []
+        self.parameters: list[dict[str, str]] = []  # those of each call that are texts
         self.headers: list[dict[str, str]] = []  # of each call
         self.timeouts: list[int | None] = []
         self.streams = 0
@@ -86,6 +87,8 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         with self._lock:
             self.calls.append((request.model_name, inputs))
             self.request_ids.append(request.id)
+            texts = {name: value.string_param for name, value in request.parameters.items()}
+            self.parameters.append({name: text for name, text in texts.items() if text})
             self.headers.append(dict(context.invocation_metadata()))
             self.timeouts.append(request.parameters["timeout"].int64_param if "timeout" in request.parameters else None)
             item = self.script[min(len(self.calls), len(self.script)) - 1]

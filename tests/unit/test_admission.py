@@ -141,7 +141,7 @@ nv_inference_pending_request_count{model="mask",version="1"} 1
 nv_inference_pending_request_count{model="unet",version="1"} 99
 nv_inference_exec_count{model="parse",version="1"} 50
 """
-    assert pending(page) == {"inpaint": 7, "mask": 1, "parse": 0, "replace_stream": 0}
+    assert pending(page) == {"inpaint": 7, "mask": 1, "parse": 0}
 
 
 MODELS = frozenset({"mask"})

@@ -124,6 +124,17 @@ def test_replace_sends_and_reads_everything(scripted_server, connect):
     assert json.loads(json.dumps(result.summary()))["report"] == {"milliseconds": {"parse": 1.5}}
 
 
+@pytest.mark.parametrize("priority", ["interactive", "bulk"])
+def test_the_priority_goes_with_the_call(scripted_server, connect, priority):
+    scripted_server.script = [edit()]
+    with connect(scripted_server.grpc_url) as client:
+        client.replace(b"x", "y", priority=priority)
+        client.replace(b"x", "y")
+        with pytest.raises(recast.InvalidOption, match="interactive or bulk"):
+            client.replace(b"x", "y", priority="urgent")
+    assert scripted_server.parameters == [{"priority_class": priority}, {}]
+
+
 def test_absent_options_are_not_sent(scripted_server, connect):
     scripted_server.script = [edit()]
     with connect(scripted_server.grpc_url) as client:

@@ -1,6 +1,5 @@
 """admit: the door of an edit. It passes the sentence on, or refuses at once when there is no place."""
 
-import json
 import os
 import threading
 from pathlib import Path
@@ -9,22 +8,22 @@ import numpy as np
 
 from serving.admission import Gate, Places, under_way, watch
 from serving.hands import FOLDER
-from serving.triton import Step, blob, bytes_tensor, log_error
+from serving.triton import Step, blob, bytes_tensor, log_error, parameters
 
 METRICS = "RECAST_METRICS"
 """The variable in which the launcher names the metrics' address. Without it everybody is let in."""
 
 
 class TritonPythonModel(Step):
-    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
-        places = Places(**{name: int(value) for name, value in parameters.items()})
+    def load(self, folder: Path, version: int, settings: dict[str, str]) -> None:
+        places = Places(**{name: int(value) for name, value in settings.items()})
         metrics, hands = os.environ.get(METRICS), os.environ.get(FOLDER)
         known = metrics is not None and hands is not None
         self.gate = Gate(places, lambda: self._measured(metrics, Path(hands)) if known else 0)
         threading.Thread(target=watch, args=(self.gate,), daemon=True).start()
 
     def respond(self, request) -> dict[str, np.ndarray]:
-        self.gate.enter(json.loads(request.parameters() or "{}").get("priority_class", "interactive"))
+        self.gate.enter(parameters(request).get("priority_class", "interactive"))
         return {"admitted_prompt": bytes_tensor(blob(request, "prompt"))}
 
     def _measured(self, metrics: str, hands: Path) -> int:
