@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check setup export serve quality load load-long swaps fuzz bench profile samplers in-flight equality fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long swaps fuzz bench profile samplers in-flight equality overload fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ profile: export  ## where each millisecond of an edit goes, and how it grows wit
 
 in-flight: export  ## two native ways of batching denoising steps in flight, side by side (3 minutes)
 	@$(BIN)/python -m benchmarks.in_flight
+
+overload: export  ## five times what the server can do for a minute: goodput, refusals, how soon all is well (3 minutes)
+	@$(BIN)/python -m benchmarks.overload
 
 equality: export  ## a thousand mixed edits under full load, each compared with the same edit alone (3 minutes)
 	@$(BIN)/python -m benchmarks.equality
