@@ -5,11 +5,15 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from recast import Client, RecastError
+from PIL import Image
+from recast import Client, Overloaded, RecastError
+from recast.errors import translate
 from tritonclient.utils import InferenceServerException
 
+from serving.admission import page, pending
 from tests.served.pictures import encoded, tensor
 
 STEPS = 4
@@ -112,12 +116,17 @@ def test_interactive_flood_bulk_gets_its_turn(server, outcome, scenes):
 
 
 def test_deadline_in_the_queue_overloaded(server, busy, scenes):
-    """The caller's timeout, in microseconds, ends the wait for an instance of inpaint, not only the client's call."""
-    picture, name = scenes[0]
-    inputs = [tensor("image", encoded(picture), "BYTES"), tensor("prompt", f"Remove the {name}".encode(), "BYTES")]
+    """The caller's own timeout, in microseconds, ends the wait for an instance."""
+    picture = scenes[0][0]
+    mask = Image.fromarray(np.full((picture.height, picture.width), 255, np.uint8))
+    values = {"image": encoded(picture), "mask_image": encoded(mask), "caption": b"a boat"}
+    inputs = [tensor(name, value, "BYTES") for name, value in values.items()]
     with busy(14, steps=20), triton.InferenceServerClient(server.grpc_url) as raw:
-        with pytest.raises(InferenceServerException, match="timeout expired"):
-            raw.infer("replace", inputs, timeout=50_000)
+        while pending(page(server.metrics_url))["inpaint"] < 3:
+            time.sleep(0.05)
+        with pytest.raises(InferenceServerException, match="timeout expired") as error:
+            raw.infer("inpaint", inputs, timeout=100_000)
+    assert isinstance(translate(error.value, url=server.grpc_url, timeout=None), Overloaded)
 
 
 def test_unknown_priority_invalid_option(server, scenes):
