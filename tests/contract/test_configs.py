@@ -66,7 +66,7 @@ def test_a_config_leaves_nothing_to_be_guessed(name):
         assert config.instance_group
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *STEPS, "replace_stream"])
+@pytest.mark.parametrize("name", sorted({*NETWORKS, *STEPS, "replace_stream"} - {"admit"}))
 def test_a_released_model_keeps_the_release_before_loaded(name):
     assert CONFIGS[name].version_policy.latest.num_versions == 2
 
