@@ -55,7 +55,9 @@ def main() -> int:
             swaps = swapped(Releases(repository, client.control, print), options.cycles)
         load.join()
     result = judged([json.loads(line) for line in edits.read_text().splitlines()], swaps)
-    result = {"machine": machine(), "edits a second": round(rate, 2), "cycles": options.cycles, **result}
+    share = "" if options.rate else f", {SHARE} of what the server can answer"
+    told = {"machine": machine(), "edits a second": round(rate, 2), "of capacity": share, "cycles": options.cycles}
+    result = told | result
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "swaps.json").write_text(json.dumps(result, indent=1) + "\n")
     (options.results / "swaps.md").write_text(page(result) + "\n")
@@ -119,7 +121,7 @@ def page(result: dict[str, Any]) -> str:
     ratio = inside.get("p99", 0) / outside["p99"] if outside.get("p99") else float("nan")
     lines = [
         f"{result['cycles']} deployments and rollbacks of inpaint under {result['edits a second']} edits a second at "
-        f"random, {SHARE} of what the server can answer. {result['machine']}, shared with Locust.",
+        f"random{result['of capacity']}. {result['machine']}, shared with Locust.",
         "",
         f"**{sum(result['failures'].values())} of {result['edits']} edits failed, {result['not in force']} were of a "
         f"release not in force; p99 during swaps is {ratio:.1f} of that outside (aim: {LIMIT:.0f}).**",

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from recast.cli import main
 from recast.manifest import BadRelease, Release, on_disk
 
 
@@ -110,3 +111,17 @@ def test_a_damaged_release_is_refused_with_its_reason(release, damage, sentence)
     damage(release)
     with pytest.raises(BadRelease, match=f"release 1 of inpaint .*{sentence}"):
         release.verify()
+
+
+def test_the_command_verifies_and_names_the_damage(exported, release, capsys):
+    words = ["releases", "verify", "1", "--model-repository"]
+    assert main([*words, str(exported.repository)]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["parse", "mask", "inpaint"]
+    truncated(release)
+    assert main([*words, str(release.repository), "--step", "inpaint", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["error"], told["exit_code"]) == ("bad_release", 1)
+    assert "unet/model.onnx.data has" in told["message"]
+    assert main(["releases", "verify", "7", "--model-repository", str(release.repository)]) == 1
+    assert "has no release 7" in capsys.readouterr().err
+    assert main(["releases", "deploy", "2", "--share", "200%"]) == 2
