@@ -1,11 +1,13 @@
 """Releases swapped while edits flow: none fails, each is of a release in force and of no other."""
 
 import io
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from recast.cli import main
 from recast.releases import NotPossible
 
 from benchmarks.second import copied, renewed
@@ -105,3 +107,15 @@ def releases_of(operated, files):
         releases = [edit.report["releases"] for edit in edits]
     assert all(each["mask"] == each["inpaint"] for each in releases)
     return [each["inpaint"] for each in releases]
+
+
+def test_command_without_the_admin_key_is_refused_and_with_it_tells_what_is_in_force(restored, capsys, monkeypatch):
+    words = ["releases", "--url", restored.server.grpc_url, "--model-repository", str(restored.repository), "--json"]
+    monkeypatch.delenv("RECAST_ADMIN_KEY", raising=False)
+    assert main(words) != 0
+    assert json.loads(capsys.readouterr().out)["error"] == "access_denied"
+    monkeypatch.setenv("RECAST_ADMIN_KEY", restored.server.admin_key)
+    assert main(words) == 0
+    steps = {step["step"]: step for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert {name: step["in_force"] for name, step in steps.items()} == {"parse": 1, "mask": 1, "inpaint": 1}
+    assert all(1 in step["loaded"] and 1 in step["on_disk"] for step in steps.values())
