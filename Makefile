@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check setup export serve quality load load-long swaps fuzz bench profile samplers in-flight equality overload fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long soak swaps replicas fuzz bench profile samplers in-flight equality overload fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ load: export  ## a minute of Locust against a server of its own; HTML, CSV and p
 
 load-long: export  ## ten minutes of random arrivals at 0.8 of what the server can answer; fails if something grows
 	@$(BIN)/python -m benchmarks.load --share 0.8 --seconds 600 --results benchmarks/results
+
+soak: export  ## an hour of that, with a release that comes or goes every five minutes
+	@$(BIN)/python -m benchmarks.load --share 0.8 --seconds 3600 --deploy-every 300 --results benchmarks/results
 
 fuzz: export  ## ten thousand hostile requests over the wire: nothing may crash, leak or grow (10 minutes)
 	@$(BIN)/python -m benchmarks.fuzz --results benchmarks/results

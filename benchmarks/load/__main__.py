@@ -4,8 +4,12 @@ With --share 0.8 a closed loop of 16 users first measures how many edits a secon
 arrive at random at that share of it, and the run fails if latency, memory or /dev/shm grew. Further options are
 Locust's and those of benchmarks/locustfile.py, as in `-- --arrivals 2 --steps 20 --shape ramp`.
 
+With --deploy-every 300 a release is deployed, or rolled back, every five minutes meanwhile: `make soak` does so for an
+hour.
+
 Locust's CSV files and its HTML report go to build/load/, with the server's memory over time (memory.csv) and plots of
-latency and throughput, of the batches that the UNet ran in and of memory. The summary is load.md and load.json.
+latency and throughput, of the batches that the UNet ran in and of memory. The summary is load.md and load.json,
+or soak.md and soak.json.
 """
 
 from __future__ import annotations
@@ -13,17 +17,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.load import plots
+from benchmarks.load.deploying import Deployments
 from benchmarks.load.growth import Watch
 from benchmarks.load.results import JUDGED, Result, failures, history, latencies, page, throughput, trends, verdict
 from benchmarks.machine import machine
+from benchmarks.second import own_repository
 from serving.launcher import Server
 from serving.runtime import quickest_config
 
@@ -39,14 +47,22 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=4)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--share", type=float, help="of the server's capacity, measured first, as an open loop")
+    parser.add_argument("--deploy-every", type=float, metavar="SECONDS", help="a release comes or goes so often")
     parser.add_argument("--results", type=Path, default=OUT, help="folder of the summary (default: %(default)s)")
     parser.add_argument("more", nargs="*", help="for Locust, after --")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
-    with Server(Path("model_repository"), config=quickest_config()) as server:
+    repository = Path("model_repository")
+    if options.deploy_every:
+        shutil.rmtree(OUT / "model_repository", ignore_errors=True)
+        repository = own_repository(repository, OUT / "model_repository")
+    with Server(repository, config=quickest_config()) as server, ExitStack() as stack:
         capacity = measured_capacity(server.grpc_url, options.more) if options.share else None
         more = [*options.more, "--arrivals", f"{options.share * capacity:.3f}"] if capacity else options.more
         before = batch_sizes(server.http_url)
+        deployments = Deployments(server, repository, options.deploy_every) if options.deploy_every else None
+        if deployments is not None:
+            stack.enter_context(deployments)
         with Watch(server.pid) as watch:
             status = run_locust(server.grpc_url, options.users, options.seconds, more)
         batches = batch_sizes(server.http_url) - before
@@ -61,11 +77,13 @@ def main() -> int:
         failures=failures(OUT, "load"),
         growth=trends(moments, watch) if options.seconds >= JUDGED else [],
         batches=dict(batches),
+        deployments=deployments.done if deployments else 0,
+        refused=deployments.refused if deployments else [],
     )
-    write(result, options.results)
+    write(result, options.results, "soak" if options.deploy_every else "load")
     print(f"\n{page(result)}\n\nUNet's batches, rows: calls   {result.batches}\nreport, CSV and plots: {OUT}")
     print(verdict(result))
-    return status or int(options.share is not None and result.grew)
+    return status or int((options.share is not None and result.grew) or bool(result.refused))
 
 
 def measured_capacity(url: str, more: list[str]) -> float:
@@ -100,10 +118,10 @@ def said(options: argparse.Namespace, capacity: float | None, more: list[str]) -
     return asked + (f": {options.share} of the {capacity:.2f} edits a second of a closed loop" if capacity else "")
 
 
-def write(result: Result, folder: Path) -> None:
+def write(result: Result, folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "load.md").write_text(page(result) + "\n")
-    (folder / "load.json").write_text(json.dumps({**asdict(result), "verdict": verdict(result)}, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(page(result) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps({**asdict(result), "verdict": verdict(result)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

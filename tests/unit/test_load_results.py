@@ -87,7 +87,7 @@ def test_verdict_in_words(growth, failures, said):
 
 
 def test_summary_is_written_as_page_and_document(tmp_path):
-    load.write(result(results.trends(moments(), watch(memory=lambda t: 1000 + t)), {"overloaded": 3}), tmp_path)
+    load.write(result(results.trends(moments(), watch(memory=lambda t: 1000 + t)), {"overloaded": 3}), tmp_path, "load")
     page, document = (tmp_path / "load.md").read_text(), json.loads((tmp_path / "load.json").read_text())
     assert "| replace | 1200 | 1.00 | 2.00 | 3.00 | 4.00 |" in page
     assert "Grew: memory x 1.3" in page
