@@ -6,6 +6,10 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 
+# What an export or an operator put into a model repository; admit and replace have a version of their own in git.
+NO_RELEASE = find $(1) -mindepth 2 -maxdepth 2 -name '[0-9]*' -not -path '*/admit/*' -not -path '*/replace/*' -exec rm -rf {} + && \
+	rm -rf $(1)/.inactive $(1)/releases.json
+
 .PHONY: help demo test check setup export serve quality load load-long soak swaps replicas fuzz bench profile samplers in-flight equality overload fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
@@ -73,7 +77,7 @@ equality: export  ## a thousand mixed edits under full load, each compared with 
 	@$(BIN)/python -m benchmarks.equality
 
 samplers: export  ## samplers and step counts on held-out scenes, against DDIM at 50 steps (4 minutes)
-	@rm -rf build/lcm && mkdir -p build/lcm && cp -r model_repository/. build/lcm && rm -rf build/lcm/*/[0-9]*
+	@rm -rf build/lcm && mkdir -p build/lcm && cp -r model_repository/. build/lcm && $(call NO_RELEASE,build/lcm)
 	@$(BIN)/python -m export --preset demo-lcm --repository build/lcm
 	@$(BIN)/python -m benchmarks.samplers --distilled build/lcm
 
@@ -93,4 +97,4 @@ demo-weights: $(READY)  ## train the demo networks again from nothing (hours on 
 	@$(BIN)/python -m export.demo.judge --out export/demo/weights/judge
 
 clean:  ## remove the exported release and everything built (the environment stays)
-	rm -rf build model_repository/*/[0-9]*/model.onnx* model_repository/inpaint/[0-9]* model_repository/mask/[0-9]* model_repository/parse/[0-9]* model_repository/replace_stream/[0-9]*
+	@rm -rf build && $(call NO_RELEASE,model_repository)
