@@ -110,7 +110,11 @@ class Proxy:
 
     def ready(self) -> list[bool]:
         """Of each replica, as HAProxy sees it."""
-        return [value == 1 for value in self._values("haproxy_server_status", ',state="UP"')[:2]]
+        return [value == 1 for value in self._values("haproxy_server_status", ',state="UP"')]
+
+    def passed(self) -> list[bool]:
+        """Whether each replica's last health check has; one that HAProxy has yet to look at counts as ready."""
+        return [value == 1 for value in self._values("haproxy_server_check_status", ',state="L7OK"')]
 
     def served(self) -> list[int]:
         """Calls that each replica has been given so far."""
@@ -131,7 +135,7 @@ class Proxy:
     def _values(self, name: str, labels: str = "") -> list[float]:
         with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=5) as answer:
             page = answer.read().decode()
-        found = re.findall(rf'^{name}{{proxy="replicas",server="(\S+?)"{labels}}} (\S+)$', page, re.MULTILINE)
+        found = re.findall(rf'^{name}{{proxy="replicas",server="replica-([12])"{labels}}} (\S+)$', page, re.MULTILINE)
         return [float(value) for _, value in sorted(found)]
 
 

@@ -76,6 +76,15 @@ def refused(call, *arguments, **options) -> tuple[grpc.StatusCode, str]:
     return error.value.code(), error.value.details()
 
 
+def answered(stub) -> bool:
+    """Whether a call is, and not lost with its replica."""
+    try:
+        stub.ModelInfer(CALL, timeout=10)
+    except grpc.RpcError:
+        return False
+    return True
+
+
 def test_the_real_server_answers_through_it_and_keeps_its_repository_closed(server, scenes):
     picture, kind = scenes[0]
     with Proxy(server.grpc_url, http_port=server.ports["http"]) as proxy, Client(proxy.url, timeout=60) as client:
@@ -243,7 +252,9 @@ def test_replicas_come_and_go_with_the_addresses_of_a_name(replicas):
                 return bool(second.metadata)
 
             until(second_is_asked, 30, "the new address is found")
+            until(lambda: proxy.passed() == [True, True], 10, "both pass their checks")
             names.addresses.remove("127.0.0.1")
             first._server.stop(None).wait()
+            until(lambda: answered(stub), 10, "a call that does not meet the connection as it closes")
             for _ in range(6):
                 stub.ModelInfer(CALL, timeout=10)
