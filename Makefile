@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 NO_RELEASE = find $(1) -mindepth 2 -maxdepth 2 -name '[0-9]*' -not -path '*/admit/*' -not -path '*/replace/*' -exec rm -rf {} + && \
 	rm -rf $(1)/.inactive $(1)/releases.json
 
-.PHONY: help demo test check setup export serve quality load load-long soak swaps replicas fuzz bench profile samplers in-flight equality overload fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long soak swaps replicas fuzz bench profile samplers in-flight trace equality overload fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ bench: export  ## Recast beside the usual ways to serve the same weights (25 min
 
 profile: export  ## where each millisecond of an edit goes, and how it grows with picture, steps and clients (3 minutes)
 	@$(BIN)/python -m benchmarks.costs
+
+trace: export  ## one edit's OpenTelemetry trace as text: every step and network with its milliseconds
+	@$(BIN)/python -m benchmarks.traces
 
 in-flight: export  ## two native ways of batching denoising steps in flight, side by side (3 minutes)
 	@$(BIN)/python -m benchmarks.in_flight

@@ -14,6 +14,7 @@ from serving.access import ADMIN_KEY, Tls, key_file
 from serving.launcher import EXIT_TIMEOUT, Server
 from serving.preflight import LaunchError
 from serving.runtime import quickest_config
+from serving.seeing import Traces
 from serving.supervisor import HUNG_AFTER, Supervisor
 
 AUTO = "auto"
@@ -41,6 +42,7 @@ def configured(options: argparse.Namespace) -> Server:
         metrics_port=options.metrics_port,
         host=options.host,
         tls=tls_named(options),
+        traces=Traces(options.trace_url, options.trace_rate) if options.trace_url else None,
         config=config_named(options.config, options.model_repository),
         ready_model=options.ready_model,
         exit_timeout=options.exit_timeout,
@@ -111,6 +113,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's private key (PEM)")
     parser.add_argument(
         "--tls-client-ca", type=Path, metavar="FILE", help="answer only clients with a certificate of these CAs (PEM)"
+    )
+    parser.add_argument(
+        "--trace-url", metavar="URL", help="send OpenTelemetry traces there: http://HOST:4318/v1/traces (OTLP/HTTP)"
+    )
+    parser.add_argument(
+        "--trace-rate",
+        type=int,
+        default=1,
+        metavar="N",
+        help="trace one request in N, and each whose caller sends a traceparent (default: %(default)s)",
     )
     parser.add_argument(
         "--config",

@@ -44,24 +44,40 @@ class Journal:
             return
         if isinstance(answer, EditError):
             if not answer.noted:
-                self._ended(request_id, intent, answer.name, started, answer.__cause__)
+                self._ended(request_id, intent, answer.name, started, cause=answer.__cause__)
             return
         for name in ("parse_score", "mask_score"):
             if name in answer:
                 self.metrics.observe(f"recast_{name}", answer[name].item())
         if "edited_image" in answer:
-            self._ended(request_id, intent, "ok", started, None)
+            self._ended(request_id, intent, "ok", started, release=painted_by(answer))
 
-    def _ended(self, request_id: str, intent: str, outcome: str, started: float, cause: BaseException | None) -> None:
+    def _ended(
+        self,
+        request_id: str,
+        intent: str,
+        outcome: str,
+        started: float,
+        *,
+        release: dict[str, Any] | None = None,
+        cause: BaseException | None = None,
+    ) -> None:
         intent = intent if intent in INTENTS else "none"
-        self.metrics.count("recast_edits_total", intent=intent, outcome=outcome)
-        fields = {**self._about, "request_id": safe(request_id), "intent": intent, "outcome": outcome,
+        about = self._about | (release or {})
+        self.metrics.count("recast_edits_total", intent=intent, outcome=outcome, release=str(about["release"]))
+        fields = {**about, "request_id": safe(request_id), "intent": intent, "outcome": outcome,
                   "milliseconds": round((time.perf_counter() - started) * 1e3, 1)}  # fmt: skip
         log = self._logger.log_error if outcome == "internal" else self._logger.log_info
         log(line(**fields, **origin(cause)))
         if cause is not None:
             text = "".join(traceback.format_exception(cause))
             self._logger.log_verbose(f"{line(request_id=safe(request_id))}\n{text}")
+
+
+def painted_by(answer: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The release that the answer's report names: not always that of the process, while two share the requests."""
+    releases = json.loads(answer["report"].item()).get("releases", {}) if "report" in answer else {}
+    return {"release": releases["inpaint"]} if "inpaint" in releases else {}
 
 
 def line(**fields: Any) -> str:

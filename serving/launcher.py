@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from serving import hidden, watchdog
+from serving import hidden, seeing, watchdog
 from serving.access import LOOPBACK, Access, Tls, admin_key
 from serving.canary import probe
 from serving.draining import drain
@@ -55,6 +55,7 @@ class Server:
         metrics_port: int = 0,
         host: str = LOOPBACK,
         tls: Tls | None = None,
+        traces: seeing.Traces | None = None,
         config: str | None = None,
         ready_model: str = FRONT_DOOR,
         ready_timeout: float = 600.0,
@@ -65,6 +66,7 @@ class Server:
     ):
         self.repository = Path(repository).absolute()
         self.access = Access(host, admin_key(), tls)
+        self.traces = traces
         self.ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         self.config = config
         self.ready_model = ready_model
@@ -230,6 +232,7 @@ class Server:
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={max(1, round(self.exit_timeout))}",
             *KEEPALIVE,
+            *seeing.options(self.traces),
             *self.access.options(),
         ]
         if self.config is not None:

@@ -13,6 +13,7 @@ try:
 except ImportError:  # outside tritonserver, where nothing is counted
     pb_utils = None
 
+SHARES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]
 SCORES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0]
 
 
@@ -29,6 +30,11 @@ FAMILIES = {
     "recast_edits_total": Family(
         "counter", "Edits that ended, by intent and outcome (ok or the error's name), at the step that ended them"
     ),
+    "recast_denoising_steps_total": Family("counter", "Denoising steps done"),
+    "recast_cancelled_steps_total": Family(
+        "counter", "Denoising steps spared: the call was cancelled, or failed, before them"
+    ),
+    "recast_mask_area_ratio": Family("histogram", "Share of the picture that an edit changed", SHARES),
     "recast_parse_score": Family("histogram", "How sure parse was of what the sentence asks for, 0 to 1", SCORES),
     "recast_mask_score": Family("histogram", "How sure mask was of the object, 0 to 1", SCORES),
     "recast_step_start_time_seconds": Family("gauge", "When the step's process last started, in Unix time"),

@@ -14,10 +14,11 @@ from PIL import Image
 from serving.errors import EditError
 from serving.inpainting import Assets
 from serving.inpainting import decode as decode_latents
+from serving.metrics import Metrics
 from serving.options import MAX_PROMPT_CHARS, Options
 from serving.picture import decode, decode_mask, encode, encode_mask
 from serving.recent import Recent
-from serving.repainting import Done, Job, repaint
+from serving.repainting import Done, Job, Outcome, repaint
 from serving.report import extended
 from serving.triton import Answer, Caller, bytes_tensor, scalar, text
 
@@ -40,11 +41,15 @@ class Wanted:
 
 
 class Painter:
-    """The assets in `folder`, the networks of the same `version`, and the texts that they encoded lately."""
+    """The assets in `folder`, the networks of the same `version`, and the texts that they encoded lately.
 
-    def __init__(self, folder: Path, version: int):
+    The steps done and the share of each picture that was changed are counted for the model named `step`.
+    """
+
+    def __init__(self, folder: Path, version: int, step: str):
         self.assets = Assets.read(folder)
         self.version = version
+        self.metrics = Metrics(step, version)
         self.texts: Recent[Mapping[str, np.ndarray]] = Recent(REMEMBERED)
 
     def options(self, request) -> Options:
@@ -66,7 +71,8 @@ class Painter:
         Raises EditError, `cancelled` before the step that nobody waits for.
         """
         started = time.perf_counter()
-        outcome = yield from repaint(self.assets, partial(self._infer, caller), _job(wanted, options))
+        outcome = yield from self._counted(repaint(self.assets, partial(self._infer, caller), _job(wanted, options)))
+        self.metrics.observe("recast_mask_area_ratio", np.count_nonzero(outcome.blend) / outcome.blend.size)
         x0, y0, x1, y1 = outcome.crop.box
         facts = {"crop": [x1 - x0, y1 - y0], "background_difference": outcome.background_difference}
         return {
@@ -75,6 +81,21 @@ class Painter:
             "used_seed": np.array([options.seeds], np.int64),
             "report": bytes_tensor(extended(report, "inpaint", self.version, started, **facts)),
         }
+
+    def _counted(self, steps: Generator[Done, None, Outcome]) -> Generator[Done, None, Outcome]:
+        """`steps`; at their end, whoever ended them, those done and those left are counted."""
+        done = None
+        try:
+            while True:
+                try:
+                    done = next(steps)
+                except StopIteration as end:
+                    return end.value
+                yield done
+        finally:
+            if done is not None:
+                self.metrics.count("recast_denoising_steps_total", done.step)
+                self.metrics.count("recast_cancelled_steps_total", done.steps - done.step)
 
     def preview(self, done: Done, side: int, caller: Caller) -> bytes:
         """The first variant's crop as foreseen at a step, a JPEG file of `side` × `side` pixels."""

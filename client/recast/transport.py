@@ -19,6 +19,7 @@ import tritonclient.grpc.aio
 from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, InferResult
 from tritonclient.utils import InferenceServerException
 
+from . import tracing
 from .credentials import Credentials
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Blocking:
         )
 
     async def call(self, method: str, **arguments: Any) -> Any:
-        return getattr(self._client, method)(**_with_headers(arguments, self._credentials.headers(method)))
+        return getattr(self._client, method)(**_with_headers(arguments, _headers(self._credentials, method)))
 
     async def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
         answers: SimpleQueue[InferResult | InferenceServerException] = SimpleQueue()
@@ -63,7 +64,7 @@ class Blocking:
             client.start_stream(
                 lambda result, error: answers.put(result if error is None else error),
                 stream_timeout=client_timeout,
-                headers=self._credentials.headers("stream_infer"),
+                headers=_headers(self._credentials, "stream_infer"),
             )
             with suppress(InferenceServerException):  # the stream has ended already: `answers` will say why
                 client.async_stream_infer(**arguments)
@@ -103,11 +104,11 @@ class Waiting:
         return self._client
 
     async def call(self, method: str, **arguments: Any) -> Any:
-        return await getattr(self._connected(), method)(**_with_headers(arguments, self._credentials.headers(method)))
+        return await getattr(self._connected(), method)(**_with_headers(arguments, _headers(self._credentials, method)))
 
     async def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
         answers = self._connected().stream_infer(
-            _alone(arguments), stream_timeout=client_timeout, headers=self._credentials.headers("stream_infer")
+            _alone(arguments), stream_timeout=client_timeout, headers=_headers(self._credentials, "stream_infer")
         )
         try:
             async for result, error in answers:
@@ -139,6 +140,12 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError("a blocking transport suspended")
+
+
+def _headers(credentials: Credentials, method: str) -> dict[str, str]:
+    """What goes with a call of tritonclient's `method`: with an inference its place in a trace too."""
+    traced = tracing.headers() if method in ("infer", "stream_infer") else {}
+    return {**credentials.headers(method), **traced}
 
 
 def _with_headers(arguments: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from serving.triton import Answer, Caller, Step, blob, scalar, text
 
 class TritonPythonModel(Step):
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
-        self.painter = Painter(folder, version)
+        self.painter = Painter(folder, version, "inpaint")
 
     def respond(self, request) -> Answer:
         caller = Caller(request, deadline=scalar(request, "deadline", math.inf))

@@ -14,6 +14,7 @@ from serving.report import merged, read_report
 from serving.streaming import StreamingStep
 from serving.triton import Answer, Caller, blob, bytes_tensor, key_of, parameters, scalar
 
+STEP = "replace_stream"
 PARSED = ("intent", "target", "replacement", "caption", "parse_score", "parse_report")
 MASKED = ("mask_image", "object_mask", "mask_score", "mask_report")
 
@@ -22,7 +23,7 @@ class TritonPythonModel(StreamingStep):
     released_as = "inpaint"
 
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
-        self.painters = {version: Painter(folder, version)}
+        self.painters = {version: Painter(folder, version, STEP)}
 
     def respond_each(self, request, caller: Caller) -> Generator[Answer, None, Answer]:
         painter = self.painter_for(request)
@@ -61,7 +62,7 @@ class TritonPythonModel(StreamingStep):
         """That of the release which shall answer; both are here while there is a canary."""
         release = self.sharing.release_for(key_of(request))
         if release not in self.painters:
-            self.painters[release] = Painter(self.repository / "inpaint" / str(release), release)
+            self.painters[release] = Painter(self.repository / "inpaint" / str(release), release, STEP)
         return self.painters[release]
 
 

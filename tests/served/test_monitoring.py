@@ -1,6 +1,8 @@
 """Recast's metrics on the real server's page."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import pytest
 from recast import Client, InvalidOption, NotAnEdit, ObjectNotFound
@@ -46,16 +48,20 @@ def test_edits_are_counted_once_by_intent_outcome_and_release(client, scenes, gr
     assert grown("recast_edits_total", step="inpaint", outcome="ok", release=release) == 2
 
 
-def test_what_was_understood_and_found_is_measured(client, scenes, grown):
+def test_what_was_understood_found_and_changed_is_measured(client, scenes, grown):
     picture, name = scenes[1]
     edit = client.replace(picture, f"Replace the {name} with a boat", num_inference_steps=3)
+    share = sum(edit.mask.histogram()[1:]) / (picture.width * picture.height)
     for metric, value in {
         "recast_parse_score": edit.parse_score,
         "recast_mask_score": edit.mask_score,
+        "recast_mask_area_ratio": share,
     }.items():
         assert grown(f"{metric}_count") == 1
         assert grown(f"{metric}_sum") == pytest.approx(value, rel=1e-5)
         assert grown(f"{metric}_bucket", le="+Inf") == 1
+    assert grown("recast_denoising_steps_total", step="inpaint") == 3
+    assert grown("recast_cancelled_steps_total") == 0
 
 
 def test_the_instances_of_a_step_count_together(client, scenes, grown):
@@ -68,6 +74,8 @@ def test_the_instances_of_a_step_count_together(client, scenes, grown):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(24)))
     assert grown("recast_edits_total", step="inpaint", outcome="ok") == 24
+    assert grown("recast_denoising_steps_total") == 48
+    assert grown("recast_mask_area_ratio_count") == 24
 
 
 def test_every_metric_has_its_step_and_release(server):
@@ -77,3 +85,18 @@ def test_every_metric_has_its_step_and_release(server):
     assert started >= {"parse", "mask", "inpaint"}
     families = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name, _ in ours}
     assert families <= FAMILIES.keys()
+
+
+def test_a_streamed_edit_that_is_left_spares_its_steps(client, scenes, grown):
+    picture, name = scenes[2]
+    steps = client.replace_stream(picture, f"Replace the {name} with a boat", num_inference_steps=50)
+    assert sum(1 for done in islice(steps, 4) if done.stage == "inpaint") == 2  # after parse and mask
+    steps.close()
+    deadline = time.monotonic() + 20
+    while not grown("recast_edits_total", step="replace_stream", intent="none", outcome="cancelled"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    done, spared = (grown(f"recast_{kind}_steps_total", step="replace_stream") for kind in ("denoising", "cancelled"))
+    assert done + spared == 50
+    assert done >= 2
+    assert spared > 40

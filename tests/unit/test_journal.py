@@ -58,7 +58,13 @@ def test_a_finished_edit_is_one_line_and_one_count(recorder):
     assert kind == "info"
     assert float(line.pop("milliseconds")) >= 0
     assert line == {"step": "inpaint", "release": "3", "request_id": "r1", "intent": "replace", "outcome": "ok"}
-    assert recorder.counted == [("count", "recast_edits_total", {"intent": "replace", "outcome": "ok"})]
+    assert recorder.counted == [("count", "recast_edits_total", {"intent": "replace", "outcome": "ok", "release": "3"})]
+
+
+def test_an_edit_is_counted_for_the_release_that_painted_it(recorder):
+    report = np.array([[b'{"releases": {"inpaint": 4}}']], object)
+    ((_, line),) = note(recorder, {"edited_image": np.array([[b"png"]], object), "report": report})
+    assert line["release"] == recorder.counted[0][2]["release"] == "4"
 
 
 def test_an_answer_that_ends_no_edit_has_its_score_observed_and_no_line(recorder):
