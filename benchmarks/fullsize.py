@@ -203,7 +203,8 @@ def fresh_repository() -> Path:
     repository = WORK / "model_repository"
     shutil.rmtree(repository, ignore_errors=True)
     shutil.copytree("model_repository", repository, ignore=IGNORED)
-    (repository / "replace" / "1").mkdir()  # an ensemble's versions are empty
+    for model in ("replace", "admit"):  # what no export makes
+        shutil.copytree(f"model_repository/{model}/1", repository / model / "1")
     run_export("--preset", "demo", "--only", "parse", "--repository", str(repository))
     return repository
 

@@ -46,6 +46,7 @@ def test_an_edit_is_one_trace_with_every_step_and_network(client, collected, cal
     assert names(spans, span) == [
         "InferRequest",
         "  replace",
+        "    admit",
         "    parse",
         "    mask",
         "      segmenter × 2",
