@@ -31,7 +31,11 @@ class Transport(Protocol):
     async def call(self, method: str, **arguments: Any) -> Any: ...
 
     def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
-        """The responses to one inference as they come, without end; closing it cancels the call on the server."""
+        """The responses to one inference as they come; closing it before the last cancels the call on the server.
+
+        The stream is ended in order before the last response is given away: Triton 24.10 never lets go of a model
+        whose stream was cancelled between its last response and its end.
+        """
         ...
 
     async def pause(self, seconds: float) -> None: ...
@@ -70,7 +74,10 @@ class Blocking:
                 client.async_stream_infer(**arguments)
             while True:
                 answer = answers.get()
-                if isinstance(answer, InferenceServerException):
+                failed = isinstance(answer, InferenceServerException)
+                if failed or is_last(answer):
+                    client.stop_stream()
+                if failed:
                     raise answer
                 yield answer
         finally:
@@ -112,6 +119,9 @@ class Waiting:
         )
         try:
             async for result, error in answers:
+                if error is not None or is_last(result):
+                    async for _ in answers:  # nothing but the end
+                        pass
                 if error is not None:
                     raise error
                 yield result
@@ -162,6 +172,11 @@ def each(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         return
     finally:
         finish(items.aclose())
+
+
+def is_last(answer: InferResult) -> bool:
+    """Whether Triton says that no response to the same request comes after this one."""
+    return bool(answer.get_response().parameters["triton_final_response"].bool_param)
 
 
 async def _alone(item: T) -> AsyncIterator[T]:

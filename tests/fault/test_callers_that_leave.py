@@ -5,11 +5,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import nullcontext
 
 import pytest
 import recast
 import tritonclient.grpc as triton
 
+from serving.launcher import Server
+from tests.conftest import REPOSITORY
 from tests.served.pictures import encoded, tensor
 
 SLOW = {"num_inference_steps": 50, "num_images": 8}
@@ -125,6 +128,21 @@ def test_twenty_clients_that_vanish_leave_nothing(server, client, wish, executed
     assert waiting
     assert [line for line in waiting if not line.endswith(" 0")] == []
     assert list(client.replace_stream(*wish, num_inference_steps=2, timeout=60))[-1].pngs
+
+
+def test_streams_that_ended_let_go_of_the_model(wish):
+    with Server(REPOSITORY, exit_timeout=1) as server, recast.Client(server.grpc_url) as client:
+        for ending in ("edit", "error", "cancelled"):
+            steps = client.replace_stream(*wish, num_inference_steps=0 if ending == "error" else 2)
+            with nullcontext() if ending != "error" else pytest.raises(recast.InvalidOption):
+                while not isinstance(next(steps), recast.Edit) and ending != "cancelled":
+                    pass
+            steps.close()
+        server.local.unload("replace_stream")
+        start = time.monotonic()
+        while set(server.local.states().get("replace_stream", {}).values()) - {"UNAVAILABLE"}:
+            assert time.monotonic() - start < 60, "Triton holds the model for a stream that has ended"
+            time.sleep(0.2)
 
 
 def test_deadline_between_steps_stops_the_edit(client, wish, settled):

@@ -77,6 +77,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
                 told["steps"] = np.array([[steps]], np.int32)
                 yield messages.ModelStreamInferResponse(infer_response=_response(told, request.id))
             self.held.wait(10)
+            last.parameters["triton_final_response"].bool_param = True
             yield messages.ModelStreamInferResponse(infer_response=last)
 
     def _response(self, request, context):
