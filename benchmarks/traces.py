@@ -24,7 +24,7 @@ from serving.seeing import Traces
 
 REPOSITORY = Path("model_repository")
 PICTURE = Path("docker/health.png")
-WAIT = 20.0
+WAIT = 60.0
 """Seconds until a finished request's spans have come; tritonserver sends them every 5."""
 
 
