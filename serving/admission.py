@@ -121,20 +121,20 @@ def watch(gate: Gate) -> None:
             gate.entered.set()
 
 
-def under_way(metrics: str, folder: Path) -> int:
-    """Edits under way: those that wait for a step, by Triton's metrics at host:port `metrics`, and those at hand.
+def under_way(metrics: str, folder: Path, queues: frozenset[str] = QUEUES) -> int:
+    """Edits under way: those in `queues`, by Triton's metrics at host:port `metrics`, and those at hand.
 
     One that a step takes from its queue meanwhile may count twice. Raises OSError without metrics.
     """
     before = held(folder, HANDS)
-    waiting = sum(pending(page(metrics)).values())
+    waiting = sum(pending(page(metrics), queues).values())
     after = held(folder, HANDS)
     return waiting + sum(max(before.get(process, 0), count) for process, count in after.items())
 
 
-def pending(text: str) -> dict[str, int]:
-    """Requests that wait for each of `QUEUES`, all versions of it together, in a page of metrics."""
-    waiting = dict.fromkeys(QUEUES, 0)
+def pending(text: str, queues: frozenset[str] = QUEUES) -> dict[str, int]:
+    """Requests that wait for each of `queues`, all versions of it together, in a page of metrics."""
+    waiting = dict.fromkeys(queues, 0)
     for model, count in _PENDING.findall(text):
         if model in waiting:
             waiting[model] += int(float(count))

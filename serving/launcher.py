@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from serving import hidden, seeing, watchdog
 from serving.access import LOOPBACK, Access, Tls, admin_key
+from serving.admission import HANDS, under_way
 from serving.canary import probe
 from serving.draining import drain
 from serving.explaining import explain
@@ -24,8 +25,9 @@ from serving.processes import die_with_parent, kill_group
 from serving.runtime import Triton, assemble, environment
 
 EXIT_TIMEOUT = 30.0  # seconds that requests in flight get to finish after a stop is asked for
-CLOSE_TIMEOUT = 5.0  # seconds that the models then get to unload; one of which a process crashed never does
+CLOSE_TIMEOUT = 2.0  # seconds that tritonserver then gets to end by itself; its models take longer, one after another
 FRONT_DOOR = "replace"
+HANDS_FOLDER = "hands"
 # A client that vanished without a word is noticed after 20 s, not after Triton's 2 hours.
 KEEPALIVE = (
     "--grpc-keepalive-time=10000",
@@ -155,7 +157,7 @@ class Server:
         try:
             if process is not None and process.poll() is None:
                 end = time.monotonic() + self.exit_timeout
-                empty = drain(self.local, self.exit_timeout)
+                empty = drain(self.local, self.exit_timeout, self._under_way)
                 process.terminate()
                 process.wait(CLOSE_TIMEOUT if empty else max(CLOSE_TIMEOUT, end - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -169,6 +171,11 @@ class Server:
                 self._regions = None
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _under_way(self) -> int:
+        """Requests that a stop must let finish."""
+        assert self._folder is not None
+        return under_way(self.metrics_url, self._folder / HANDS_FOLDER, HANDS)
 
     def _running(self) -> subprocess.Popen:
         if self._process is None:
@@ -212,7 +219,7 @@ class Server:
 
     def _told(self, folder: Path) -> dict[str, str]:
         """What the models must know of their server, as environment variables."""
-        hands = folder / "hands"
+        hands = folder / HANDS_FOLDER
         hands.mkdir(exist_ok=True)
         return {"RECAST_HANDS": str(hands), "RECAST_METRICS": self.metrics_url}
 

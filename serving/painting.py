@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from serving.calling import Caller
 from serving.errors import EditError
 from serving.inpainting import Assets
 from serving.inpainting import decode as decode_latents
@@ -20,7 +21,7 @@ from serving.picture import decode, decode_mask, encode, encode_mask
 from serving.recent import Recent
 from serving.repainting import Done, Job, Outcome, repaint
 from serving.report import extended
-from serving.triton import Answer, Caller, bytes_tensor, scalar, text
+from serving.triton import Answer, bytes_tensor, scalar, text
 
 REMEMBERED = 16
 """Texts whose embeddings are kept, the empty one above all."""

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Generator
 
-from serving.triton import Answer, Caller, Step, guarded, response
+from serving.calling import Caller
+from serving.triton import Answer, Step, guarded, response
 from serving.watchdog import watched
 
 FINAL = 1

@@ -4,7 +4,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from benchmarks.in_flight.work import loop, read_assets
-from serving.triton import Caller
+from serving.calling import Caller
 
 
 class TritonPythonModel:

@@ -3,10 +3,11 @@
 import math
 from pathlib import Path
 
+from serving.calling import Caller
 from serving.painting import Painter, Wanted
 from serving.repainting import finish
 from serving.report import merged, read_report
-from serving.triton import Answer, Caller, Step, blob, scalar, text
+from serving.triton import Answer, Step, blob, scalar, text
 
 
 class TritonPythonModel(Step):

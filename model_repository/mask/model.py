@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from serving import picture
+from serving.calling import Caller
 from serving.errors import EditError
 from serving.growing import edit_mask
 from serving.masking import Masker
 from serving.recent import Recent
 from serving.report import extended
-from serving.triton import Caller, Step, blob, bytes_tensor, text
+from serving.triton import Step, blob, bytes_tensor, text
 
 INTENTS = ("", "replace", "recolour", "remove")
 REMEMBERED = 32

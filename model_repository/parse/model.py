@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.calling import deadline_of
 from serving.errors import EditError
 from serving.instruction import caption, check_prompt, read_answer
 from serving.language import LanguageModel
 from serving.recent import Recent
-from serving.triton import Step, bytes_tensor, deadline_of, guarded, text
+from serving.triton import Step, bytes_tensor, guarded, text
 
 REMEMBERED = 1000
 """Sentences. Decoding is greedy: the same one has the same answer."""

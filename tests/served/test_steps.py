@@ -72,7 +72,8 @@ def test_a_called_steps_typed_error_passes_through(client):
     assert message == "object_not_found: there is no typed: look again."
 
 
-def test_a_call_of_a_model_that_is_not_there_is_internal(client):
+def test_a_call_of_a_model_that_is_not_there_is_restarting(client):
+    """Triton says the same of one that never was as of one between an unload and a load."""
     status, message = failure(client, "outer", prompt=words(b"absent"))
-    assert status == "StatusCode.INTERNAL"
-    assert message.startswith("internal: the model 'absent'")
+    assert status == "StatusCode.UNAVAILABLE"
+    assert message.startswith("restarting: the model 'absent'")

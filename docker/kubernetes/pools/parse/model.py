@@ -9,8 +9,9 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from serving.calling import deadline_of
 from serving.errors import EditError
-from serving.triton import REQUIRED, Answer, Step, blob, bytes_tensor, deadline_of, guarded
+from serving.triton import REQUIRED, Answer, Step, blob, bytes_tensor, guarded
 
 OUTPUTS = ("intent", "target", "replacement", "caption", "parse_score", "parse_report")
 LONGEST = 60.0

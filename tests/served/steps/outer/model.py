@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from serving.triton import Caller, Step, blob
+from serving.calling import Caller
+from serving.triton import Step, blob
 
 
 class TritonPythonModel(Step):
