@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 NO_RELEASE = find $(1) -mindepth 2 -maxdepth 2 -name '[0-9]*' -not -path '*/admit/*' -not -path '*/replace/*' -exec rm -rf {} + && \
 	rm -rf $(1)/.inactive $(1)/releases.json
 
-.PHONY: help demo test check setup export serve quality load load-long soak swaps replicas fuzz bench profile samplers in-flight trace equality overload fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long soak swaps replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ trace: export  ## one edit's OpenTelemetry trace as text: every step and network
 
 in-flight: export  ## two native ways of batching denoising steps in flight, side by side (3 minutes)
 	@$(BIN)/python -m benchmarks.in_flight
+
+dashboard: export  ## what each query of the dashboard answers of a server under load, through Prometheus (1 minute)
+	@$(BIN)/python -m benchmarks.dashboard
 
 overload: export  ## five times what the server can do for a minute: goodput, refusals, how soon all is well (3 minutes)
 	@$(BIN)/python -m benchmarks.overload

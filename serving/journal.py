@@ -8,6 +8,7 @@ import json
 import re
 import time
 import traceback
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ STEPS = ("admit", "parse", "mask", "inpaint")
 """The models that keep a journal and that others call; the networks keep none."""
 CANARY = "canary"
 """The request id of the launcher's own inferences, which are no edits."""
+SERVED = ("ok", "overloaded", "restarting", "internal")
+"""The outcomes that tell how the server does; callers' own errors tell nothing of it."""
 MAX_ID_CHARS = 64
 DEEPEST = 4
 """Places of an exception that its line names, the innermost last."""
@@ -32,6 +35,8 @@ class Journal:
     def __init__(self, step: str, release: int, logger: Any):
         self.metrics = Metrics(step, release)
         self.metrics.set("recast_step_start_time_seconds", time.time())
+        for intent, outcome in product(INTENTS, SERVED):  # Prometheus sees the rise only of a series that it knew
+            self.metrics.count("recast_edits_total", 0, intent=intent, outcome=outcome)
         self._about = {"step": step, "release": release}
         self._logger = logger
 
