@@ -86,7 +86,7 @@ def alerts() -> dict[str, str]:
 
 
 class Prometheus:
-    """A Prometheus with our configuration that scrapes `target`, host:port, every half second. A context manager."""
+    """A Prometheus with our configuration that scrapes `target`, host:port, every second. A context manager."""
 
     def __init__(self, target: str):
         self.url = f"127.0.0.1:{free_ports(1)[0]}"
@@ -128,7 +128,7 @@ class Prometheus:
     def _configuration(self) -> Path:
         """Ours, but for the target and the intervals."""
         settings = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-        settings["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
+        settings["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         settings["scrape_configs"][0]["static_configs"] = [{"targets": [self._target]}]
         settings["rule_files"] = [str(FOLDER / name) for name in settings["rule_files"]]
         path = self._folder / "prometheus.yml"
