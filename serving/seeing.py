@@ -14,8 +14,7 @@ SERVICE = "recast"
 class Traces:
     """OpenTelemetry traces, sent to the OTLP/HTTP collector at `url`, such as http://collector:4318/v1/traces.
 
-    One in `rate` requests is traced, and each that carries a W3C traceparent: its caller has decided. Of an edit that
-    fails Triton 24.10 sends no outermost span.
+    One in `rate` requests is traced, and each that carries a W3C traceparent: its caller has decided.
     """
 
     url: str

@@ -79,9 +79,11 @@ def test_memory_is_told_by_model(server, tmp_path):
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     assert len(rows) == 2
     models = {
+        "admit",
         "inpaint",
         "mask",
         "parse",
+        "replace_stream",
         "segmenter",
         "text_encoder",
         "tritonserver",
