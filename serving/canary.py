@@ -30,6 +30,8 @@ PASSING = ("overloaded", "restarting", "cancelled")
 """Errors of steps that are busy, or being mended."""
 EVERY = 10.0
 """Seconds between two looks for a step that nobody used."""
+AT_MOST = 0.1
+"""Share of the time that those requests may take: they are seconds of work for large networks on a CPU."""
 
 
 class StepError(LaunchError):
@@ -93,7 +95,8 @@ class Canary:
         self._patience = patience
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="canary")
         self._running: Future[StepError | None] | None = None
-        self._next = time.monotonic() + EVERY
+        self._began = time.monotonic()
+        self._next = self._began + EVERY
         self._seen: dict[str, int] = {}
 
     def soon(self) -> None:
@@ -103,10 +106,13 @@ class Canary:
     def look(self) -> StepError | None:
         """The failure that the last request found, once. CallError when the server does not answer."""
         if self._running is None and time.monotonic() >= self._next:
-            self._next = time.monotonic() + EVERY
+            self._began = time.monotonic()
+            self._next = self._began + EVERY
             self._running = self._pool.submit(self._ask)
         if self._running is None or not self._running.done():
             return None
+        if self._next > 0.0:  # nobody asked for another one soon
+            self._next = max(self._next, self._began + (time.monotonic() - self._began) / AT_MOST)
         finished, self._running = self._running, None
         return finished.result()
 

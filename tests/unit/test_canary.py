@@ -48,7 +48,21 @@ def look(watch: Canary) -> StepError | None:
 @pytest.fixture
 def watch(server, monkeypatch):
     monkeypatch.setattr(canary, "EVERY", 0.0)
+    monkeypatch.setattr(canary, "AT_MOST", float("inf"))
     return Canary(server, 1.0)
+
+
+def test_a_server_is_not_kept_busy_with_its_own_requests(server, watch, monkeypatch):
+    monkeypatch.setattr(canary, "AT_MOST", 1e-6)
+    server.counts = dict.fromkeys(NETWORKS, 0)
+    look(watch)
+    server.asked.clear()
+    assert look(watch) is None
+    assert server.asked == []
+    watch.soon()
+    server.counts = dict.fromkeys(NETWORKS, 0)
+    look(watch)
+    assert server.asked == list(NETWORKS)
 
 
 def test_only_steps_that_nobody_used_are_asked(server, watch):
