@@ -79,6 +79,8 @@ def options(parser) -> None:
 
 @events.init.add_listener
 def shape(environment, **_) -> None:
+    # gevent's clock stood still while this file drew its pictures, and --run-time would count those seconds.
+    gevent.get_hub().loop.update_now()
     if environment.parsed_options.shape != "none":
         environment.shape_class = Shape(environment.parsed_options)
         environment.shape_class.runner = environment.runner
