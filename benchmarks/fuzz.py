@@ -175,7 +175,7 @@ class Fuzzing:
             number = next(numbers)
             for status, text in wire.send(each):
                 judge(self.tally, each, status, text)
-            if number in (round(count * WARM_UP), count) or number % 1000 == 0:
+            if number in (round(count * WARM_UP), count) or (number % 1000 == 0 and number > count * WARM_UP):
                 self.looks.append((number, memory(self.server.pid)))
                 print(f"{number} requests, {sum(self.looks[-1][1].values()):.0f} MB", file=sys.stderr)
 

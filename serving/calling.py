@@ -73,7 +73,7 @@ class Caller:
             timeout=self._microseconds_left(),
             request_id=self._request_id,
             trace=self._trace,
-            parameters=parameters or {},
+            parameters=carried(parameters or {}),
         )
         try:
             with waiting():
@@ -109,6 +109,11 @@ def _error_of(model: str, version: int, error) -> EditError:
     return failure
 
 
+def carried(parameters: dict[str, Any]) -> dict[str, str | int | bool]:
+    """A caller's parameters as Triton takes them in a call: it refuses floating-point numbers, which become text."""
+    return {name: value if isinstance(value, str | int) else str(value) for name, value in parameters.items()}
+
+
 def passed_on(request, model: str, version: int):
     """The response of another version of the model to the request as it came."""
     call = pb_utils.InferenceRequest(
@@ -117,7 +122,7 @@ def passed_on(request, model: str, version: int):
         inputs=request.inputs(),
         requested_output_names=list(request.requested_output_names()),
         request_id=request.request_id(),
-        parameters=json.loads(request.parameters() or "{}"),
+        parameters=carried(json.loads(request.parameters() or "{}")),
         timeout=request.timeout(),
         trace=request.trace(),
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),

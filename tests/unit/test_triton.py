@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from serving import triton
+from serving.calling import carried
 from serving.errors import EditError, away, out_of_memory
 
 
@@ -56,6 +57,11 @@ def test_a_request_without_memory_costs_its_neighbours_nothing():
     answers = Sums().execute([[1, 2], [None], [3]])
     assert [answer["sum"].item() for answer in answers[::2]] == [3, 3]
     assert answers[1].name == "overloaded"
+
+
+def test_parameters_of_any_type_can_be_passed_on():
+    given = {"priority_class": "bulk", "count": 3, "on": True, "share": 0.5, "nothing": None}
+    assert carried(given) == {"priority_class": "bulk", "count": 3, "on": True, "share": "0.5", "nothing": "None"}
 
 
 @pytest.mark.parametrize(
