@@ -109,6 +109,11 @@ def _error_of(model: str, version: int, error) -> EditError:
     return failure
 
 
+def parameters(request) -> dict[str, Any]:
+    """The request's own parameters, those of no meaning to Triton, by name."""
+    return json.loads(request.parameters() or "{}")
+
+
 def carried(parameters: dict[str, Any]) -> dict[str, str | int | bool]:
     """A caller's parameters as Triton takes them in a call: it refuses floating-point numbers, which become text."""
     return {name: value if isinstance(value, str | int) else str(value) for name, value in parameters.items()}
@@ -122,7 +127,7 @@ def passed_on(request, model: str, version: int):
         inputs=request.inputs(),
         requested_output_names=list(request.requested_output_names()),
         request_id=request.request_id(),
-        parameters=carried(json.loads(request.parameters() or "{}")),
+        parameters=carried(parameters(request)),
         timeout=request.timeout(),
         trace=request.trace(),
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),

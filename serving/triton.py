@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.calling import passed_on
+from serving.calling import parameters, passed_on
 from serving.errors import EditError, out_of_memory
 from serving.hands import FOLDER, Hands
 from serving.journal import Journal
@@ -67,11 +67,6 @@ def scalar(request, name: str, default: Any = None) -> Any:
     """The numeric input `name` as a Python int or float, or `default` when the request leaves it out."""
     value = _single(request, name, default)
     return value.item() if isinstance(value, np.generic) else value
-
-
-def parameters(request) -> dict[str, Any]:
-    """The request's own parameters, those of no meaning to Triton, by name."""
-    return json.loads(request.parameters() or "{}")
 
 
 def bytes_tensor(*values: bytes | str) -> np.ndarray:
@@ -193,7 +188,7 @@ def intent_of(request, answer: Answer | EditError) -> str:
 
 def key_of(request) -> bytes:
     """What decides which release answers beside a canary: `canary_key` where given, else picture or sentence."""
-    given = json.loads(request.parameters() or "{}").get("canary_key")
+    given = parameters(request).get("canary_key")
     if given is not None:
         return str(given).encode()
     return guarded(blob, request, "image", None) or guarded(blob, request, "prompt", None) or b""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.calling import Caller
+from serving.calling import Caller, parameters
 from serving.options import check_preview_side
 from serving.painting import Painter, Wanted
 from serving.report import merged, read_report
 from serving.streaming import StreamingStep
-from serving.triton import Answer, blob, bytes_tensor, key_of, parameters, scalar
+from serving.triton import Answer, blob, bytes_tensor, key_of, scalar
 
 STEP = "replace_stream"
 PARSED = ("intent", "target", "replacement", "caption", "parse_score", "parse_report")

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from serving.admission import Gate, Places, under_way, watch
+from serving.calling import parameters
 from serving.hands import FOLDER
-from serving.triton import Step, blob, bytes_tensor, log_error, parameters
+from serving.triton import Step, blob, bytes_tensor, log_error
 
 METRICS = "RECAST_METRICS"
 """The variable in which the launcher names the metrics' address. Without it everybody is let in."""
