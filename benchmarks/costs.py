@@ -196,7 +196,7 @@ def with_clients(url: str, source: Iterator[Request], edits: int) -> list[dict]:
         seconds: list[float] = []
 
         def ask(work: list[Request] = work, seconds: list[float] = seconds) -> None:
-            with Client(url, timeout=300) as client:
+            with Client(url, timeout=300, retries=100) as client:
                 while True:
                     with lock:
                         if not work:

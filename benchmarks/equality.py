@@ -51,7 +51,10 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
     requests = list(mixed(options.distinct))
-    with Server(REPOSITORY, config=quickest_config()) as server, Client(server.grpc_url, timeout=600) as client:
+    with (
+        Server(REPOSITORY, config=quickest_config()) as server,
+        Client(server.grpc_url, timeout=600, retries=100) as client,
+    ):
 
         def answer(number: int) -> tuple[bytes, ...]:
             try:

@@ -6,9 +6,11 @@
 A closed loop: each user sends an edit when the last one is answered. With --arrivals RATE an open one: edits
 arrive at random, RATE a second from all --users together (a Poisson process), whatever the server does; a closed
 loop hides how long callers would queue. With --shape ramp or spike the users come and go during --run-time, and in
-an open loop the rate with them. One process or many (--processes, or --master and --worker, which takes its options
-from the master). --stop-timeout 10 lets the last edits be answered. The rows "parse", "mask" and "inpaint" are the
-times of the steps as the server reports them. `python -m benchmarks.load` does it all with a server of its own.
+an open loop the rate with them. An edit that there is no place for is asked for again until --deadline, as callers
+do; --retries 0 counts each refusal as a failure. One process or many (--processes, or --master and --worker, which
+takes its options from the master). --stop-timeout 10 lets the last edits be answered. The rows "parse", "mask" and
+"inpaint" are the times of the steps as the server reports them. `python -m benchmarks.load` does it all with a server
+of its own.
 """
 
 from __future__ import annotations
@@ -75,6 +77,7 @@ def options(parser) -> None:
         "--edits", metavar="FILE", help="write a line of JSON for each edit: when, how long, of which release"
     )
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds an edit may take (default: %(default)s)")
+    parser.add_argument("--retries", type=int, default=100, help="of a refused edit (default: %(default)s)")
 
 
 @events.init.add_listener
@@ -117,7 +120,7 @@ class Editor(User):
         self.rng = random.Random()
         self.known: list[Request] = []
         self.asked = Group()
-        self.recast = Client(self.host or "localhost:8001", retries=0, timeout=self.options.deadline)
+        self.recast = Client(self.host or "localhost:8001", retries=self.options.retries, timeout=self.options.deadline)
         gevent.sleep(self.wait_time())
 
     def on_stop(self) -> None:

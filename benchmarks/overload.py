@@ -1,8 +1,9 @@
 """Does a flood cost the edits that a server can do? `python -m benchmarks.overload`, or `make overload`.
 
-A closed loop of 16 clients measures how many edits a second are answered. Then edits are asked for at random: a while
-at half of that (normal), a minute at five times that (the flood), and again at half of that (after). No call is tried
-again. The generator sends encoded bytes and reads no answers, for it shares the cores.
+A closed loop of 16 clients, who come again after a refusal, measures how many edits a second are answered. Then edits
+are asked for at random: a while at half of that (normal), a minute at five times that (the flood), and again at half of
+that (after); of these no call is tried again. The generator sends encoded bytes and reads no answers, for it shares the
+cores.
 
 Exit status 1 when goodput is below 0.9 of the capacity, a refusal takes 100 ms or more (p99), an answer has no name of
 ours, or service is not normal again within 5 s.
@@ -106,7 +107,8 @@ def asker(channel: grpc.aio.Channel) -> Ask:
 
 
 async def closed_loop(ask: Ask, requests: Requests, seconds: float) -> float:
-    """Edits a second that `CLIENTS` clients get, each asking again when it is answered."""
+    """Edits a second that `CLIENTS` clients get, each asking again when it is answered, or a while after a refusal."""
+    rng = random.Random(0)
     end = time.perf_counter() + seconds
     edits = 0
 
@@ -115,6 +117,8 @@ async def closed_loop(ask: Ask, requests: Requests, seconds: float) -> float:
         while time.perf_counter() < end:
             answer = await ask(requests.make())
             edits += answer.name == "edit" and time.perf_counter() < end
+            if answer.name != "edit":
+                await asyncio.sleep(rng.uniform(0.2, 0.4))
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return edits / seconds
@@ -205,8 +209,8 @@ def main() -> int:
     )
     parser.add_argument("--factor", type=float, default=5.0, help="of the capacity (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the flood (default: %(default)s)")
-    parser.add_argument("--capacity-seconds", type=float, default=20.0, help="(default: %(default)s)")
-    parser.add_argument("--normal-seconds", type=float, default=15.0, help="before and after (default: %(default)s)")
+    parser.add_argument("--capacity-seconds", type=float, default=30.0, help="(default: %(default)s)")
+    parser.add_argument("--normal-seconds", type=float, default=30.0, help="before and after (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of overload.md and .json")
     options = parser.parse_args()
     with Server(REPOSITORY, config=quickest_config()) as server:

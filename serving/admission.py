@@ -1,13 +1,15 @@
 """Which edits are let in: as many as there are places, bulk edits behind interactive ones but never starved.
 
 An edit is let in before anything is computed for it, because a full queue behind the first steps would throw their work
-away. How many are under way is measured, not booked: nothing that an edit meets can leave its place taken.
+away. How many are under way is measured, not booked: nothing that an edit meets can leave its place taken. How many
+places there are follows from how fast edits end, so that nobody who is let in waits long, on any machine.
 """
 
 import http.client
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,23 +26,58 @@ INTERVAL, WINDOW = 0.1, 0.5
 BULK_WAITS = 6.0
 """Seconds for which a bulk edit that was refused counts as waiting: a client tries again within 5."""
 OWED_AT_MOST = 4
+PACE_WINDOW, PACE_AT_LEAST = 10.0, 5.0
+"""Seconds for which edits that end are counted, and for how many at least: edits of one batch end together."""
+PRESSURE = 0.75
+"""Share of the places whose taking means that the pace is the machine's, not the callers'."""
 _PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]+)".*\} (\S+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Places:
-    """How many edits may be under way: `all` together, and how many of any kind when a bulk edit comes in.
+    """How many edits may be under way: those that end within `seconds`, but at least `least` and at most `all`.
 
-    While bulk edits wait, one edit in `bulk_turn` that is let in is one of them.
+    A bulk edit comes in while fewer than `bulk` are under way, or half of all that may be. While bulk edits wait, one
+    edit in `bulk_turn` that is let in is one of them.
     """
 
     all: int
+    least: int
+    seconds: int
     bulk: int
     bulk_turn: int
 
     def __post_init__(self):
-        if not 1 <= self.bulk <= self.all or self.bulk_turn < 2:
-            raise ValueError(f"{self} cannot be: bulk lies between 1 and all, bulk_turn is 2 or more")
+        if not (1 <= self.bulk <= self.all and 2 <= self.least <= self.all) or self.seconds < 1 or self.bulk_turn < 2:
+            raise ValueError(
+                f"{self} cannot be: bulk lies between 1 and all, least between 2 and all, seconds is 1 or more, "
+                "bulk_turn 2 or more"
+            )
+
+
+class Pace:
+    """Edits that end in a second when as many are under way as may be; None until that is known.
+
+    What was seen to end can be done again, so the pace rises at any time. It falls only under pressure: fewer edits
+    end also when fewer are asked for.
+    """
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self._seen: deque[tuple[float, int, bool]] = deque()  # when, edits ended until then, under pressure
+
+    def see(self, now: float, ended: int, pressed: bool) -> None:
+        if self._seen and now - self._seen[-1][0] > 2 * WINDOW:  # nothing was under way for a while
+            self._seen.clear()
+        self._seen.append((now, ended, pressed))
+        while now - self._seen[0][0] > PACE_WINDOW:
+            self._seen.popleft()
+        began, ended_before, _ = self._seen[0]
+        if now - began < PACE_AT_LEAST:
+            return
+        rate = (ended - ended_before) / (now - began)
+        if rate > (self.rate or 0.0) or all(pressed for *_, pressed in self._seen):
+            self.rate = rate
 
 
 class Gate:
@@ -52,6 +89,7 @@ class Gate:
 
     def __init__(self, places: Places, measure: Callable[[], int], clock: Callable[[], float] = time.monotonic):
         self.places = places
+        self.pace = Pace()
         self.entered = threading.Event()
         self._measure, self._clock = measure, clock
         self._lock = threading.Lock()
@@ -79,6 +117,13 @@ class Gate:
         with self._lock:
             recent = [sample for sample in self._samples if sample[0] > now - WINDOW]
             self._samples = [*recent, (now, under_way - before)]
+            under_way = self._under_way()
+            self.pace.see(now, self._let_in - under_way, PRESSURE * self.limit() <= under_way)
+
+    def limit(self) -> int:
+        """How many edits may be under way now."""
+        places, rate = self.places, self.pace.rate
+        return places.all if rate is None else max(places.least, min(places.all, int(rate * places.seconds)))
 
     def idle(self) -> bool:
         """Whether nothing is under way, for certain."""
@@ -92,18 +137,19 @@ class Gate:
         bulk_waits = self._clock() <= self._bulk_waits_until
         if not bulk_waits:
             self._owed = 0.0
-        if self._under_way() >= self.places.all - int(self._owed):
+        limit = self.limit()
+        if self._under_way() >= limit - int(self._owed):
             return False
         if bulk_waits:
-            self._owed = min(self._owed + 1 / (self.places.bulk_turn - 1), OWED_AT_MOST)
+            self._owed = min(self._owed + 1 / (self.places.bulk_turn - 1), OWED_AT_MOST, limit // 2)
         return True
 
     def _bulk(self) -> bool:
-        under_way = self._under_way()
-        if under_way < self.places.bulk:
+        under_way, limit = self._under_way(), self.limit()
+        if under_way < min(self.places.bulk, limit // 2):
             self._owed = 0.0
             return True
-        if self._owed >= 1 and under_way < self.places.all:
+        if self._owed >= 1 and under_way < limit:
             self._owed -= 1
             return True
         self._bulk_waits_until = self._clock() + BULK_WAITS

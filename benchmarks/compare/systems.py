@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,10 +24,15 @@ from serving.runtime import quickest_config
 REPOSITORY = Path("model_repository")
 RIVALS = Path("build/rivals")
 WARM_STEPS = 4
+PAUSE = 0.1, 0.3
+"""Seconds after which an edit is asked for again that there was no place for: between these."""
 
 
 def ask(client: triton.InferenceServerClient, model: str, request: Request) -> bytes:
-    """The edited picture by `replace` or a rival's model of the same contract; EditError for a refusal."""
+    """The edited picture by `replace` or a rival's model of the same contract; EditError for a refusal.
+
+    Where there is no place for the edit, it is asked for again in a moment, as callers do.
+    """
     values = {
         "image": np.array([[request.image]], object),
         "prompt": np.array([[request.prompt.encode()]], object),
@@ -37,14 +44,17 @@ def ask(client: triton.InferenceServerClient, model: str, request: Request) -> b
     for name, array in values.items():
         inputs.append(triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
         inputs[-1].set_data_from_numpy(array)
-    try:
-        answer = client.infer(model, inputs, outputs=[triton.InferRequestedOutput("edited_image")])
-    except InferenceServerException as error:
-        typed = EditError.parse(error.message())
-        if typed is None or typed.name == "internal":
-            raise
-        raise typed from None
-    return answer.as_numpy("edited_image")[0, 0]
+    while True:
+        try:
+            answer = client.infer(model, inputs, outputs=[triton.InferRequestedOutput("edited_image")])
+            return answer.as_numpy("edited_image")[0, 0]
+        except InferenceServerException as error:
+            typed = EditError.parse(error.message())
+            if typed is None or typed.name == "internal":
+                raise
+            if typed.name != "overloaded":
+                raise typed from None
+            time.sleep(random.uniform(*PAUSE))
 
 
 @contextmanager

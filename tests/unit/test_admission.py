@@ -11,7 +11,7 @@ from serving.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Places, pendin
 from serving.errors import EditError
 from serving.hands import Hands, held
 
-PLACES = Places(all=10, bulk=3, bulk_turn=5)
+PLACES = Places(all=10, least=4, seconds=3, bulk=3, bulk_turn=5)
 
 
 class Service:
@@ -41,6 +41,19 @@ class Service:
         self.under_way -= edits
         self.passes()
 
+    def works(self, seconds, rate, asked=99.0):
+        """Edits end, `rate` a second while any are under way, as `asked` a second are asked for."""
+        began, ended, came = self.now, 0, 0.0
+        while self.now - began < seconds:
+            came += asked * INTERVAL
+            while came >= 1:
+                came -= 1
+                self.enters()
+            due = min(int((self.now - began) * rate) - ended, self.under_way)
+            ended += due
+            self.under_way -= due
+            self.passes(0)
+
 
 def test_there_are_as_many_edits_as_places():
     service = Service()
@@ -55,6 +68,38 @@ def test_a_refusal_says_what_to_do():
         pass
     with pytest.raises(EditError, match=r"overloaded: as many edits .*try again"):
         service.gate.enter("interactive")
+
+
+@pytest.mark.parametrize(("rate", "places"), [(0.1, 4), (1, 4), (2, 6), (3, 9), (20, 10)])
+def test_as_many_are_let_in_as_end_in_time(rate, places):
+    service = Service()
+    service.works(40, rate)
+    assert abs(service.gate.limit() - places) <= 1
+    assert PLACES.least <= service.gate.limit() <= PLACES.all
+
+
+def test_who_is_asked_for_little_keeps_its_places():
+    service = Service()
+    service.works(40, 3)
+    service.works(60, 3, asked=0.5)
+    assert service.gate.limit() in (8, 9)
+
+
+def test_places_follow_the_pace_down_and_up():
+    service = Service()
+    service.works(40, 3)
+    service.works(40, 0.5)
+    assert service.gate.limit() == 4
+    service.works(40, 3)
+    assert service.gate.limit() >= 8
+
+
+def test_bulk_gets_half_of_few_places():
+    service = Service(Places(all=10, least=4, seconds=3, bulk=6, bulk_turn=5))
+    assert sum(service.enters("bulk") for _ in range(9)) == 5
+    service.works(40, 0.5)
+    service.ends(service.under_way)
+    assert sum(service.enters("bulk") for _ in range(9)) == 2
 
 
 def test_edits_on_their_way_between_two_steps_keep_their_places():
@@ -127,7 +172,9 @@ def test_an_unknown_priority_is_an_invalid_option(priority):
     assert error.value.name == "invalid_option"
 
 
-@pytest.mark.parametrize("numbers", [(0, 0, 5), (5, 6, 5), (5, 0, 5), (5, 5, 1)])
+@pytest.mark.parametrize(
+    "numbers", [(0, 2, 3, 0, 5), (5, 2, 3, 6, 5), (5, 2, 3, 0, 5), (5, 2, 3, 5, 1), (5, 6, 3, 5, 5), (5, 2, 0, 5, 5)]
+)
 def test_impossible_places_are_an_error(numbers):
     with pytest.raises(ValueError, match="cannot be"):
         Places(*numbers)
