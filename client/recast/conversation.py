@@ -22,7 +22,7 @@ from .transport import Transport
 Result = TypeVar("Result")
 
 STEPS = ("replace", "parse", "mask", "inpaint")
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 AWAY_PAUSE = 1.0
 """The longest pause, in seconds, while a server is away: it is missed by no more than that."""
 
