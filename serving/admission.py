@@ -23,7 +23,7 @@ HANDS = QUEUES | {"replace_stream"}
 """Where an edit is under way. One that waits for replace_stream is not: it has yet to be let in."""
 INTERVAL, WINDOW = 0.1, 0.5
 """Seconds between two samples of what is under way, and for which a sample counts."""
-BULK_WAITS = 3.0
+BULK_WAITS = 4.0
 """Seconds for which a bulk edit that was refused counts as waiting: a client tries again within 2."""
 OWED_AT_MOST = 4
 PACE_WINDOW, PACE_AT_LEAST = 10.0, 5.0
