@@ -20,7 +20,15 @@ from serving.draining import drain
 from serving.explaining import explain
 from serving.leftovers import Regions
 from serving.local import Local
-from serving.preflight import LaunchError, check_machine, check_repository, choose_ports, compile_steps, model_names
+from serving.preflight import (
+    LaunchError,
+    check_machine,
+    check_releases,
+    check_repository,
+    choose_ports,
+    compile_steps,
+    model_names,
+)
 from serving.processes import die_with_parent, kill_group
 from serving.runtime import Triton, assemble, environment
 
@@ -119,6 +127,7 @@ class Server:
         """Start and wait until `ready_model` is ready; LaunchError says what prevents it."""
         check_machine()
         check_repository(self.repository, self.ready_model, self.config)
+        check_releases(self.repository)
         compile_steps(self.repository)
         if self.access.tls is not None:
             self.access.tls.check()

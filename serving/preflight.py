@@ -10,6 +10,8 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
+from recast.manifest import STEPS, BadRelease, Release
+
 GLIBC_NEEDED = (2, 35)
 
 
@@ -93,6 +95,23 @@ def check_repository(repository: Path, ready_model: str, config: str | None = No
     known = sorted({file.stem for file in repository.glob("*/configs/*.pbtxt")})
     if config is not None and config not in known:
         raise LaunchError(f"no model of {repository} has a configuration '{config}'; known are {', '.join(known)}.")
+
+
+def check_releases(repository: Path) -> None:
+    """LaunchError when a file of a release is not what its manifest says. Reads every byte of those to be loaded.
+
+    A step without a manifest has nothing to be held against: it was not exported, as one that forwards to another pool.
+    """
+    for step in STEPS:
+        for version in filter(_is_version, (repository / step).glob("*")):
+            release = Release(repository, step, int(version.name))
+            if release.has_manifest:
+                try:
+                    release.verify()
+                except BadRelease as error:
+                    raise LaunchError(
+                        f"{str(error).removesuffix('.')}: export it again, or remove it from {repository}."
+                    ) from None
 
 
 def model_names(repository: Path) -> list[str]:

@@ -48,6 +48,7 @@ def replace(
     negative_prompt: str | None,
     num_images: int | None,
     priority: str | None,
+    canary_key: str | None,
 ) -> Call[Edit]:
     """The call of the whole chain. An option that is None is not sent: the server knows the defaults."""
     if priority not in (None, *PRIORITIES):
@@ -61,7 +62,9 @@ def replace(
         _text("negative_prompt", negative_prompt),
         _integer("num_images", num_images, np.int32),
     ]
-    return Call("replace", _present(inputs), _edit, {} if priority is None else {"priority_class": priority})
+    parameters = {"priority_class": priority, "canary_key": canary_key}
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return Call("replace", _present(inputs), _edit, given)
 
 
 def replace_stream(image: Picture, prompt: str, *, preview_side: int | None, **options: Any) -> Call[Progress | Edit]:

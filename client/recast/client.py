@@ -54,6 +54,7 @@ class Client:
         negative_prompt: str | None = None,
         num_images: int | None = None,
         priority: str | None = None,
+        canary_key: str | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Edit:
@@ -68,6 +69,8 @@ class Client:
             negative_prompt: what must not appear.
             num_images: how many variants.
             priority: "interactive", or "bulk" for an edit that nobody sits and waits for: the first to be refused.
+            canary_key: edits with the same one, such as a user's name, come from the same release while a canary runs.
+                None decides by the picture.
             timeout: seconds for this call, in place of the client's.
             request_id: names the call in the server's log and traces; None draws one, which result and errors tell.
 
@@ -85,6 +88,7 @@ class Client:
             negative_prompt=negative_prompt,
             num_images=num_images,
             priority=priority,
+            canary_key=canary_key,
         )
         return finish(self._server.ask(build, timeout, request_id))
 
@@ -99,6 +103,7 @@ class Client:
         negative_prompt: str | None = None,
         num_images: int | None = None,
         priority: str | None = None,
+        canary_key: str | None = None,
         preview_side: int | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -123,6 +128,7 @@ class Client:
             negative_prompt=negative_prompt,
             num_images=num_images,
             priority=priority,
+            canary_key=canary_key,
             preview_side=preview_side,
         )
         return each(self._server.follow(build, timeout, request_id))
@@ -191,6 +197,7 @@ class AsyncClient:
         negative_prompt: str | None = None,
         num_images: int | None = None,
         priority: str | None = None,
+        canary_key: str | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Edit:
@@ -205,6 +212,7 @@ class AsyncClient:
             negative_prompt=negative_prompt,
             num_images=num_images,
             priority=priority,
+            canary_key=canary_key,
         )
         return await self._server.ask(build, timeout, request_id)
 
@@ -219,6 +227,7 @@ class AsyncClient:
         negative_prompt: str | None = None,
         num_images: int | None = None,
         priority: str | None = None,
+        canary_key: str | None = None,
         preview_side: int | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -234,6 +243,7 @@ class AsyncClient:
             negative_prompt=negative_prompt,
             num_images=num_images,
             priority=priority,
+            canary_key=canary_key,
             preview_side=preview_side,
         )
         return self._server.follow(build, timeout, request_id)

@@ -33,6 +33,10 @@ class Release:
     step: str
     number: int
 
+    @property
+    def has_manifest(self) -> bool:
+        return (self.folder(self.step) / NAME).is_file()
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """release.json; BadRelease where there is none that can be used."""

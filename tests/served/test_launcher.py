@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.second import own_repository
 from serving import hidden, preflight
 from serving.__main__ import configured, parse_arguments
 from serving.access import ADMIN_HEADER, Access, Tls
 from serving.launcher import Server
 from serving.preflight import LaunchError
 from serving.runtime import Triton, assemble
+from tests.conftest import REPOSITORY
 from tests.served.onnx_models import TALLY, tally, write
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +189,16 @@ def test_a_config_that_does_not_parse_is_named(repository):
     (repository / "typo" / "config.pbtxt").write_text('backend: "onnxruntime"\nmax_batchsize: 1\n')
     with pytest.raises(LaunchError, match=r"typo[\s\S]*no field named \"max_batchsize\""):
         Server(repository, ready_model="tally").start()
+
+
+def test_a_damaged_release_is_named_before_anything_is_loaded(tmp_path):
+    repository = own_repository(REPOSITORY, tmp_path / "model_repository")
+    file = repository / "unet" / "1" / "model.onnx"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(LaunchError, match=r"release 1 of inpaint is damaged: unet/model.onnx has another SHA-256 .*"):
+        Server(repository).start()
 
 
 def test_a_missing_shared_libpython_names_the_package(monkeypatch):

@@ -124,6 +124,13 @@ def test_replace_sends_and_reads_everything(scripted_server, connect):
     assert json.loads(json.dumps(result.summary()))["report"] == {"milliseconds": {"parse": 1.5}}
 
 
+def test_the_canary_key_goes_with_the_call(scripted_server, connect):
+    scripted_server.script = [edit()]
+    with connect(scripted_server.grpc_url) as client:
+        client.replace(b"x", "y", canary_key="user 7")
+    assert scripted_server.parameters == [{"canary_key": "user 7"}]
+
+
 @pytest.mark.parametrize("priority", ["interactive", "bulk"])
 def test_the_priority_goes_with_the_call(scripted_server, connect, priority):
     scripted_server.script = [edit()]
