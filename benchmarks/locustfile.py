@@ -76,7 +76,7 @@ def options(parser) -> None:
     parser.add_argument(
         "--edits", metavar="FILE", help="write a line of JSON for each edit: when, how long, of which release"
     )
-    parser.add_argument("--deadline", type=float, default=60.0, help="seconds an edit may take (default: %(default)s)")
+    parser.add_argument("--deadline", type=float, default=120.0, help="seconds an edit may take (default: %(default)s)")
     parser.add_argument("--retries", type=int, default=100, help="of a refused edit (default: %(default)s)")
 
 

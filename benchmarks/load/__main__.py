@@ -37,7 +37,7 @@ from serving.runtime import quickest_config
 
 OUT = Path("build/load")
 LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
-CAPACITY_USERS, CAPACITY_SECONDS, CAPACITY_WARM_UP = 16, 60, 10
+CAPACITY_USERS, CAPACITY_SECONDS, CAPACITY_WARM_UP = 16, 120, 10
 
 
 def main() -> int:

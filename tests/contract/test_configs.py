@@ -103,9 +103,11 @@ def test_a_queue_has_an_end_and_honours_the_callers_deadline(name):
 
 
 def test_whoever_is_let_in_finds_room_in_the_queue():
-    inpaint = CONFIGS["inpaint"]
-    room = inpaint.instance_group[0].count + inpaint.dynamic_batching.default_queue_policy.max_queue_size
-    assert int(CONFIGS["admit"].parameters["all"].string_value) == room
+    inpaint, places = CONFIGS["inpaint"], CONFIGS["admit"].parameters
+    (instances,) = inpaint.instance_group
+    room = instances.count + inpaint.dynamic_batching.default_queue_policy.max_queue_size
+    assert int(places["least"].string_value) == instances.count
+    assert int(places["all"].string_value) == room
 
 
 def test_nothing_of_an_edit_is_computed_before_it_is_let_in():

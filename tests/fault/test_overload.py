@@ -17,7 +17,7 @@ from serving.admission import page, pending
 from tests.served.pictures import encoded, tensor
 
 STEPS = 4
-LEAST, BULK_PLACES = 4, 6
+LEAST, BULK_PLACES = 8, 6
 """Of model_repository/admit/config.pbtxt: places on the slowest machine, and those of bulk edits on a quick one."""
 
 
