@@ -83,8 +83,8 @@ class Pace:
 class Gate:
     """Lets edits in, by what `sample` saw of those under way and those let in since.
 
-    An edit on its way from one step to the next is in no queue and in no hand. So the most that was seen within
-    `WINDOW` counts.
+    An edit on its way from one step to the next is in no queue and in no hand, and a batch that is just taken from a
+    queue may be missed. So the most that was seen within `WINDOW` counts, and no edit may be seen twice.
     """
 
     def __init__(self, places: Places, measure: Callable[[], int], clock: Callable[[], float] = time.monotonic):
@@ -170,12 +170,12 @@ def watch(gate: Gate) -> None:
 def under_way(metrics: str, folder: Path, queues: frozenset[str] = QUEUES) -> int:
     """Edits under way: those in `queues`, by Triton's metrics at host:port `metrics`, and those at hand.
 
-    One that a step takes from its queue meanwhile may count twice. Raises OSError without metrics.
+    None counts twice; one that a step takes from its queue meanwhile is missed. Raises OSError without metrics.
     """
     before = held(folder, HANDS)
     waiting = sum(pending(page(metrics), queues).values())
     after = held(folder, HANDS)
-    return waiting + sum(max(before.get(process, 0), count) for process, count in after.items())
+    return waiting + sum(min(before.get(process, 0), count) for process, count in after.items())
 
 
 def pending(text: str, queues: frozenset[str] = QUEUES) -> dict[str, int]:
