@@ -63,7 +63,15 @@ UNET = {
     "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
     "norm_num_groups": 32,
 }
-SMALL_UNET = {"sample_size": 16, "layers_per_block": 1, "norm_num_groups": 8, "cross_attention_dim": 64}
+SMALL_UNET = {
+    "sample_size": 16,
+    "layers_per_block": 1,
+    "block_out_channels": [32, 64],
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "norm_num_groups": 8,
+    "cross_attention_dim": 64,
+}
 CLIP_L = {
     "vocab_size": CLIP_END + 1,
     "hidden_size": 768,
@@ -241,7 +249,7 @@ PARTS: Mapping[str, list[Part]] = {
     "sd15-inpainting": _stable_diffusion(
         CLIP_L,
         {"cross_attention_dim": 768, "attention_head_dim": 8},
-        {"block_out_channels": [32, 32, 64, 64], "attention_head_dim": 4},
+        {"attention_head_dim": 4},
     ),
     "sd2-inpainting": _stable_diffusion(
         {
@@ -255,7 +263,7 @@ PARTS: Mapping[str, list[Part]] = {
             "pad_token_id": 0,
         },
         {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True},
-        {"block_out_channels": [32, 32, 64, 64], "attention_head_dim": [2, 2, 4, 4]},
+        {"attention_head_dim": [2, 4]},
         pad="!",
     ),
     "sdxl-inpainting": [
@@ -288,9 +296,10 @@ PARTS: Mapping[str, list[Part]] = {
             },
             {
                 **SMALL_UNET,
-                "block_out_channels": [32, 32, 64],
-                "attention_head_dim": [2, 2, 4],
-                "transformer_layers_per_block": [1, 1, 2],
+                "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+                "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+                "attention_head_dim": [2, 4],
+                "transformer_layers_per_block": [1, 2],
                 "cross_attention_dim": 128,
                 "addition_time_embed_dim": 8,
                 "projection_class_embeddings_input_dim": 32 + 6 * 8,

@@ -58,8 +58,8 @@ class Places:
 class Pace:
     """Edits that end in a second when as many are under way as may be; None until that is known.
 
-    What was seen to end can be done again, so the pace rises at any time. It falls only under pressure: fewer edits
-    end also when fewer are asked for.
+    It is learnt, and falls, only under pressure: fewer edits end also when fewer are asked for. What was seen to end can
+    be done again, so it rises at any time.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Pace:
         if now - began < PACE_AT_LEAST:
             return
         rate = (ended - ended_before) / (now - began)
-        if rate > (self.rate or 0.0) or all(pressed for *_, pressed in self._seen):
+        if all(pressed for *_, pressed in self._seen) or (self.rate is not None and rate > self.rate):
             self.rate = rate
 
 

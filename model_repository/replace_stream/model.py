@@ -32,11 +32,12 @@ class TritonPythonModel(StreamingStep):
         side = check_preview_side(scalar(request, "preview_side"))
         image = blob(request, "image")
         asked = {"prompt": bytes_tensor(blob(request, "prompt"))}
-        caller.infer("admit", asked, ["admitted_prompt"], parameters=parameters(request))
-        parsed = caller.infer("parse", asked, PARSED)
+        given = parameters(request)  # what decides about priority and canary in every step
+        caller.infer("admit", asked, ["admitted_prompt"], parameters=given)
+        parsed = caller.infer("parse", asked, PARSED, parameters=given)
         yield progress("parse", 1, 1)
         named = {"target": parsed["target"], "intent": parsed["intent"]}
-        masked = caller.infer("mask", {"image": bytes_tensor(image), **named}, MASKED)
+        masked = caller.infer("mask", {"image": bytes_tensor(image), **named}, MASKED, parameters=given)
         yield progress("mask", 1, 1)
         wanted = Wanted(
             image=image,

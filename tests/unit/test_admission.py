@@ -85,6 +85,12 @@ def test_who_is_asked_for_little_keeps_its_places():
     assert service.gate.limit() in (8, 9)
 
 
+def test_a_burst_after_little_finds_all_places():
+    service = Service()
+    service.works(60, 3, asked=0.5)
+    assert service.gate.limit() == PLACES.all
+
+
 def test_places_follow_the_pace_down_and_up():
     service = Service()
     service.works(40, 3)
