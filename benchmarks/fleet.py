@@ -52,7 +52,7 @@ class Replica:
 
     def kill(self) -> None:
         """SIGKILL to its tritonserver, not to the launcher."""
-        os.kill(self._tritonserver(), signal.SIGKILL)
+        os.kill(self.tritonserver(), signal.SIGKILL)
 
     def drain(self) -> int:
         """SIGTERM to the launcher, as an operator stops it; its exit status."""
@@ -69,7 +69,7 @@ class Replica:
         finally:
             self.launcher.kill()
 
-    def _tritonserver(self) -> int:
+    def tritonserver(self) -> int:
         for thread in Path(f"/proc/{self.launcher.pid}/task").iterdir():
             for pid in (thread / "children").read_text().split():
                 if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver":
