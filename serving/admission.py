@@ -58,8 +58,8 @@ class Places:
 class Pace:
     """Edits that end in a second when as many are under way as may be; None until that is known.
 
-    It is learnt, and falls, only under pressure: fewer edits end also when fewer are asked for. What was seen to end can
-    be done again, so it rises at any time.
+    It is learnt, and falls, only under pressure: fewer edits end also when fewer are asked for. What was seen to end
+    can be done again, so it rises at any time.
     """
 
     def __init__(self) -> None:
