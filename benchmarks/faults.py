@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,10 +239,13 @@ def main() -> int:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     options.results.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
-    for part in (lambda replica: vanishing(replica, options.clients, options.rounds),
-                 lambda replica: kills(replica, options.repeats)):  # fmt: skip
+    parts = (
+        partial(vanishing, clients=options.clients, rounds=options.rounds),
+        partial(kills, repeats=options.repeats),
+    )
+    for part in parts:
         with Replica("127.0.0.1", free_ports(2), LOG) as replica, Client(replica.url, timeout=5) as client:
-            until(lambda client=client: ready(client), START, "the server is ready")
+            until(partial(ready, client), START, "the server is ready")
             figures |= part(replica)
     text = page(f"{machine()}, shared with the clients.", figures, options.clients)
     (options.results / "faults.md").write_text(text + "\n")

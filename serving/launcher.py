@@ -7,7 +7,6 @@ with Server(repository) as server:
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,20 +16,12 @@ from serving.access import LOOPBACK, Access, Tls, admin_key
 from serving.admission import HANDS, under_way
 from serving.canary import probe
 from serving.draining import drain
-from serving.explaining import explain
 from serving.leftovers import Regions
 from serving.local import Local
-from serving.preflight import (
-    LaunchError,
-    check_machine,
-    check_releases,
-    check_repository,
-    choose_ports,
-    compile_steps,
-    model_names,
-)
+from serving.preflight import LaunchError, check, choose_ports, compile_steps, model_names
 from serving.processes import die_with_parent, kill_group
 from serving.runtime import Triton, assemble, environment
+from serving.serverlog import ServerLog
 
 EXIT_TIMEOUT = 30.0  # seconds that requests in flight get to finish after a stop is asked for
 CLOSE_TIMEOUT = 2.0  # seconds that tritonserver then gets to end by itself; its models take longer, one after another
@@ -83,7 +74,7 @@ class Server:
         self.ready_timeout = ready_timeout
         self.exit_timeout = exit_timeout
         self.hung_after = hung_after
-        self.echo = echo
+        self._echo = echo
         self._given_log = log_path
         self.warnings: list[str] = []
         self._process: subprocess.Popen | None = None
@@ -100,6 +91,11 @@ class Server:
     @property
     def pid(self) -> int:
         return self._running().pid
+
+    @property
+    def log_path(self) -> Path:
+        """Where all that it says is kept."""
+        return self._log.path
 
     @property
     def admin_key(self) -> str:
@@ -125,17 +121,14 @@ class Server:
 
     def start(self) -> None:
         """Start and wait until `ready_model` is ready; LaunchError says what prevents it."""
-        check_machine()
-        check_repository(self.repository, self.ready_model, self.config)
-        check_releases(self.repository)
+        check(self.repository, self.ready_model, self.config)
         compile_steps(self.repository)
         if self.access.tls is not None:
             self.access.tls.check()
         self.warnings = self.access.warnings()
         self.ports = choose_ports({protocol: self.access.address(protocol) for protocol in self.ports}, self.ports)
         self._folder = Path(tempfile.mkdtemp(prefix="recast-serving-"))
-        self.log_path = self._given_log or self._folder / "tritonserver.log"
-        self.log_path.write_text("")
+        self._log = ServerLog(self._given_log or self._folder / "tritonserver.log", self._echo)
         try:
             self._regions = Regions()
             self._triton = Triton.find()
@@ -148,7 +141,7 @@ class Server:
     def restart(self) -> None:
         """Kill what is left of tritonserver and start it again, on the same ports; LaunchError as in `start`."""
         kill_group(self._running())
-        self._reader.join(5)
+        self._log.finish()
         assert self._regions is not None
         self._regions.clear()
         self._launch()
@@ -174,7 +167,7 @@ class Server:
         finally:
             if process is not None:
                 kill_group(process)
-                self._reader.join(5)
+                self._log.finish()
             if self._regions is not None:
                 self._regions.close()
                 self._regions = None
@@ -204,7 +197,6 @@ class Server:
     def _spawn(self) -> None:
         assert self._folder is not None
         assert self._regions is not None
-        self._logged = len(self.log_path.read_text())
         command = self._command(self._regions.prefix)
         watch = {} if self.hung_after is None else {watchdog.VARIABLE: str(self.hung_after)}
         options: dict[str, Any] = {
@@ -223,8 +215,7 @@ class Server:
         except PermissionError as error:
             self.warnings.append(f"every user of this machine can read the admin key in /proc: {error}.")
             self._process = subprocess.Popen(command, **options)
-        self._reader = threading.Thread(target=self._copy_log, args=(self._process,), daemon=True)
-        self._reader.start()
+        self._log.follow(self._process)
 
     def _told(self, folder: Path) -> dict[str, str]:
         """What the models must know of their server, as environment variables."""
@@ -255,21 +246,11 @@ class Server:
             command.append(f"--model-config-name={self.config}")
         return command + [f"--{protocol}-port={port}" for protocol, port in self.ports.items()]
 
-    def _copy_log(self, process: subprocess.Popen) -> None:
-        assert process.stdout is not None
-        with self.log_path.open("a", buffering=1) as log:
-            for line in process.stdout:
-                log.write(line)
-                if self.echo is not None:
-                    self.echo.write(line)
-                    self.echo.flush()
-
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + self.ready_timeout
         while time.monotonic() < deadline:
             if self.poll() is not None:
-                self._reader.join(5)
-                raise LaunchError(explain(self.log_path.read_text()[self._logged :], self.poll()))
+                raise LaunchError(self._log.reason(self.poll()))
             if self.local.ready(self.ready_model):
                 return
             time.sleep(0.1)

@@ -19,6 +19,13 @@ class LaunchError(Exception):
     """The server could not start or broke off; the message says why and what to do."""
 
 
+def check(repository: Path, ready_model: str, config: str | None) -> None:
+    """LaunchError with what prevents that tritonserver serves `repository` here, until `ready_model` is ready."""
+    check_machine()
+    check_repository(repository, ready_model, config)
+    check_releases(repository)
+
+
 def check_machine() -> None:
     """LaunchError with what this machine or environment lacks to run tritonserver."""
     check_glibc()
