@@ -1,14 +1,15 @@
 """One ONNX model as its Triton config describes it: opened, checked against it, run on many requests."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from serving.sessions import ConfigError, Port, open_session, thread_counts, triton_name
+from serving.sessions import SLICE, ConfigError, Port, Tensors, open_session, thread_counts, triton_name
 
 SMALL_BYTES = 64 << 20
 """Networks of less weights have their threads share out rows: see Network."""
@@ -36,6 +37,8 @@ class Network:
         self.inputs = [port_of(entry, self.batched) for entry in config["input"]]
         self.outputs = [port_of(entry, self.batched) for entry in config["output"]]
         self.lanes = _lanes(path, config, gpu) if self.batched else 0
+        slice_rows = config.get("parameters", {}).get(SLICE)
+        self.rows_at_once = int(slice_rows["string_value"]) if slice_rows and self.batched else None
         self.session = open_session(path, config, gpu, lanes=self.lanes)
         self.pool = ThreadPoolExecutor(self.lanes) if self.lanes else None
         graph = {port.name: port for port in self.session.inputs}
@@ -108,15 +111,27 @@ class Network:
     def _outputs(self, names: list[str], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         rows = len(next(iter(inputs.values()))) if self.pool else 1
         if self.pool is None or rows == 1:
-            return dict(zip(names, self.session.run(names, inputs), strict=True))
+            return dict(zip(names, self._sliced(partial(self.session.run, names), inputs), strict=True))
         ends = np.linspace(0, rows, min(self.lanes, rows) + 1).astype(int)
         running = [
-            self.pool.submit(self.session.run_alone, names, {name: array[a:b] for name, array in inputs.items()}, lane)
+            self.pool.submit(self._sliced, partial(self.session.run_alone, names, lane=lane), _rows(inputs, a, b))
             for lane, (a, b) in enumerate(pairwise(ends))
         ]
         wait(running)  # all of them, before one that failed is tried again
         parts = [share.result() for share in running]
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
+
+    def _sliced(self, run: Callable[..., list[np.ndarray]], inputs: Tensors) -> list[np.ndarray]:
+        """`run` on `rows_at_once` rows after the other."""
+        rows, some = len(next(iter(inputs.values()))), self.rows_at_once
+        if some is None or rows <= some:
+            return run(inputs=inputs)
+        parts = [run(inputs=_rows(inputs, a, a + some)) for a in range(0, rows, some)]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _rows(inputs: Tensors, first: int, end: int) -> Tensors:
+    return {name: array[first:end] for name, array in inputs.items()}
 
 
 def input_error(inputs: dict[str, np.ndarray], error: Exception) -> Exception:

@@ -48,6 +48,18 @@ def test_one_run_serves_the_requests_of_one_shape_and_each_gets_what_it_wants(ta
     assert answers[1]["doubled"].tolist() == [[2, 2, 2]] * 2
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_rows_are_computed_a_few_at_once_where_the_config_says_so(tmp_path, cores):
+    outputs = [port("doubled", [-1]), port("company", [1], "TYPE_INT64", reshape={"shape": []})]
+    parameters = {**threads(cores), "rows_at_once": {"string_value": "2"}}
+    sliced = network(tmp_path, tally(), [port("x", [-1])], outputs, parameters=parameters)
+    rows = np.arange(20, dtype=np.float32).reshape(5, 4)
+    together, alone = sliced.run_all([{"x": rows}, {"x": rows[:1]}], [["company", "doubled"]] * 2)
+    assert (together["doubled"] == 2 * rows).all()
+    assert (alone["doubled"] == 2 * rows[:1]).all()
+    assert max(together["company"]) == 2
+
+
 def test_bad_requests_are_refused_one_by_one(tallying):
     requests = [ones(1, 4), {}, {"x": np.ones((1, 4), np.float64)}, ones(1, 4, 1), ones(1, 4)]
     answers = tallying.run_all(requests, [["company"]] * 5)

@@ -1,8 +1,8 @@
 """Triton's `onnxruntime` backend in Python, for servers without the C++ one, which answers to the same name.
 
 Serves any ONNX model from its config alone: inputs, outputs, max_batch_size, default_model_filename, the
-instance group's kind, parameters intra_op_thread_count and inter_op_thread_count, and the CPU execution
-accelerator openvino.
+instance group's kind, parameters intra_op_thread_count, inter_op_thread_count and rows_at_once (see
+serving.sessions), and the CPU execution accelerator openvino.
 """
 
 import json
