@@ -41,8 +41,6 @@ LOG = Path("build/fuzz/tritonserver.log")
 SERVICE = "/inference.GRPCInferenceService/"
 PATIENCE = 60.0
 """Seconds that an answer may take: a hung server is a finding."""
-BATCHED = ("parse", "mask", *NETWORKS)
-"""The models that take several requests in one."""
 WARM_UP = 0.2
 """Share of the requests after which memory is first looked at: until then it fills what it keeps on purpose."""
 GROWTH = 1.03
@@ -160,11 +158,11 @@ class Fuzzing:
         self.tally.findings["died"] += len(alive.keys() - processes(self.server.pid).keys())
 
     def _warm(self, inputs: dict[str, list[Tensor]]) -> None:
-        """Every model answers its good request, and in three rows where it takes batches, as few of the attacks are: a
-        process takes the memory for a shape or a batch when it first comes."""
+        """Every model answers its good request, a network in three rows too, as few of the attacks are: a process takes
+        the memory for a shape or a batch when it first comes."""
         wire = Wire(self.server.grpc_url, self.server.http_url)
         alone = [(model, 1) for model in (*FRONT_DOORS, *NETWORKS)]
-        for model, rows in [*alone, *((model, 3) for model in BATCHED)]:
+        for model, rows in [*alone, *((model, 3) for model in NETWORKS)]:
             good = [Tensor(each.name, each.datatype, [rows, *each.shape[1:]], each.raw * rows)
                     for each in inputs[model]]  # fmt: skip
             answers = list(wire.send(Attack("request", model, message(model, good))))
