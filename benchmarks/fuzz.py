@@ -47,7 +47,7 @@ GROWTH = 1.03
 LEAK = re.compile(
     r"Traceback|File \\?\"|\.py\b|\bat 0x[0-9a-f]{6,}|/(?:home|root|tmp|usr|opt|work|dev|proc)/|site-packages"
 )
-UNTYPED = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "DEADLINE_EXCEEDED")
+UNTYPED = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
 
 
 @dataclass

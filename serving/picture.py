@@ -10,11 +10,14 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from serving.errors import EditError
 from serving.palette import palette_of, quantise
 
+FORMATS = tuple(plugin.format for plugin in (PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile,
+                                             WebPImagePlugin.WebPImageFile))  # fmt: skip
+"""What is read. Pillow would load all of its plugins for the first file that one which is not yet there may read."""
 MIN_SIDE = 32
 MAX_SIDE = 8192
 MAX_PIXELS = MAX_SIDE * MAX_SIDE
@@ -106,7 +109,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         _check_size(_webp_canvas(data), max_pixels)  # Pillow allocates the canvas when it opens the file
     try:
-        image = Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+        image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise _invalid(f"the picture is too large; send at most {MAX_SIDE} px a side.") from None
     except Image.UnidentifiedImageError:

@@ -12,6 +12,7 @@ from serving.calling import Caller
 from serving.errors import EditError
 from serving.growing import edit_mask
 from serving.masking import Masker
+from serving.options import MAX_PROMPT_CHARS
 from serving.recent import Recent
 from serving.report import extended
 from serving.triton import Step, blob, bytes_tensor, text
@@ -30,7 +31,11 @@ class TritonPythonModel(Step):
         started = time.perf_counter()
         data, target, intent = blob(request, "image"), text(request, "target"), text(request, "intent", "")
         if intent not in INTENTS:
-            raise EditError("invalid_option", f"the intent '{intent}' is unknown; known: {', '.join(INTENTS[1:])}.")
+            known = ", ".join(INTENTS[1:])
+            raise EditError("invalid_option", f"the intent '{intent[:20]}' is unknown; known: {known}.")
+        if len(target) > MAX_PROMPT_CHARS:
+            raise EditError("invalid_prompt", f"the target has {len(target)} characters; send at most "
+                                              f"{MAX_PROMPT_CHARS}.")  # fmt: skip
         caller = Caller(request)
         key = (hashlib.sha256(data).digest(), target, intent)
         return self.answers.get(key, lambda: self._answer(caller, data, target, intent, started))

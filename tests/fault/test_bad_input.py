@@ -55,6 +55,16 @@ def test_bad_picture_invalid_image(client, fault, data):
     assert_clean(error.value)
 
 
+def test_endless_target_invalid_prompt(client, scenes):
+    with pytest.raises(InvalidPrompt, match="target has 100000 characters; send at most 1000"):
+        client.mask(scenes[0][0], "x" * 100_000)
+
+
+def test_endless_intent_invalid_option(client, scenes):
+    with pytest.raises(InvalidOption, match="the intent 'xxxxxxxxxxxxxxxxxxxx' is unknown; known: replace"):
+        client.mask(scenes[0][0], "car", intent="x" * 100_000)
+
+
 def test_endless_negative_prompt_invalid_prompt(client, scenes):
     picture, name = scenes[0]
     with pytest.raises(InvalidPrompt, match="negative") as error:
