@@ -211,7 +211,7 @@ def page(said: str, figures: dict[str, Any], clients: int) -> str:
     for victim, seconds in figures["back"].items():
         times = ", ".join(str(each) for each in seconds)
         limit = SERVER_WITHIN if victim == SERVER else WITHIN
-        lines.append(f"| {victim} | {statistics.median(seconds)} ({times}) | {limit:.0f} |")
+        lines.append(f"| {victim} | {statistics.median(seconds):.1f} ({times}) | {limit:.0f} |")
     plain = ", ".join(f"{count} {name}" for name, count in figures["plain"].items()) or "none"
     patient = ", ".join(f"{count} {name}" for name, count in figures["patient"].items()) or "none"
     lines += [
