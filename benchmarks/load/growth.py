@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import re
-import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 EVERY = 2.0
 WARM_UP = 0.1
@@ -98,7 +99,7 @@ def shared_memory() -> float:
 
 @dataclass(frozen=True)
 class Trend:
-    """Medians of the first and of the last third of a run, after its warm-up; it grew when last / first > `limit`."""
+    """A quantile of the first and of the last third of a run after its warm-up; it grew when last / first > `limit`."""
 
     name: str
     first: float
@@ -114,7 +115,7 @@ class Trend:
         return self.ratio > self.limit
 
 
-def trend(name: str, samples: Iterable[tuple[float, float]], limit: float) -> Trend:
+def trend(name: str, samples: Iterable[tuple[float, float]], limit: float, quantile: float = 0.5) -> Trend:
     """Of samples (seconds, value) in order of time; ValueError where a third has none."""
     samples = list(samples)
     if not samples:
@@ -126,4 +127,4 @@ def trend(name: str, samples: Iterable[tuple[float, float]], limit: float) -> Tr
     last = [value for seconds, value in samples if seconds >= ended - third]
     if not first:
         raise ValueError(f"no sample of {name} in the first third")
-    return Trend(name, statistics.median(first), statistics.median(last), limit)
+    return Trend(name, float(np.quantile(first, quantile)), float(np.quantile(last, quantile)), limit)

@@ -59,6 +59,14 @@ def test_trend_compares_medians_of_thirds_after_the_warm_up():
     assert (found.first, found.last, found.grew) == (25.0, 85.0, True)
 
 
+def test_memory_that_alternates_is_compared_at_its_upper_level():
+    """Two releases are loaded for a third of the run's first third, and for two thirds of its last."""
+    share = {0: 0.4, 1: 0.5, 2: 0.6}
+    samples = [(t, 2000.0 if t % 100 < 100 * share[min(2, t // 1000)] else 1000.0) for t in range(3000)]
+    assert trend("memory", samples, limit=1.03).grew
+    assert not trend("memory", samples, 1.03, results.UPPER).grew
+
+
 def test_trend_without_samples_is_an_error():
     with pytest.raises(ValueError, match="memory"):
         trend("memory", [], limit=1.0)
