@@ -139,8 +139,8 @@ def kill(replica: Replica, victim: str) -> None:
 
 
 def vanishing(replica: Replica, clients: int, rounds: int) -> dict[str, Any]:
-    """Megabytes before and after each time that so many clients vanished, and the requests that still wait then."""
-    found: dict[str, Any] = {"megabytes": [], "steps after they left": [], "waiting": []}
+    """Megabytes before and after each time that so many clients vanished, and the UNet's executions after that."""
+    found: dict[str, Any] = {"megabytes": [], "steps after they left": []}
     with triton.InferenceServerClient(replica.url) as raw, Client(replica.url) as client:
         for _ in range(8):
             client.replace(PICTURE, SENTENCE, num_inference_steps=STEPS)
@@ -187,16 +187,17 @@ def executions(raw: triton.InferenceServerClient) -> int:
 def missed(figures: dict[str, Any]) -> list[str]:
     """The targets that were, in words."""
     worst = {victim: max(seconds) for victim, seconds in figures["back"].items()}
-    found = [
-        f"{victim} was away for {seconds} s"
-        for victim, seconds in worst.items()
-        if seconds > (SERVER_WITHIN if victim == SERVER else WITHIN)
-    ]
+    found = [f"{victim} was away for {seconds} s" for victim, seconds in worst.items() if seconds > limit(victim)]
     found += [f"{count} {name} for who tries again" for name, count in figures["patient"].items()]
     found += [f"{count} {name}" for name, count in figures["plain"].items() if name not in ("restarting", "overloaded")]
     if growth(figures["megabytes"]) > GROWTH:
         found.append(f"memory x {growth(figures['megabytes']):.3f}")
     return found
+
+
+def limit(victim: str) -> float:
+    """Seconds that `victim` may be away."""
+    return SERVER_WITHIN if victim == SERVER else WITHIN
 
 
 def growth(megabytes: list[int]) -> float:
@@ -214,8 +215,7 @@ def page(said: str, figures: dict[str, Any], clients: int) -> str:
     ]
     for victim, seconds in figures["back"].items():
         times = ", ".join(str(each) for each in seconds)
-        limit = SERVER_WITHIN if victim == SERVER else WITHIN
-        lines.append(f"| {victim} | {statistics.median(seconds):.1f} ({times}) | {limit:.0f} |")
+        lines.append(f"| {victim} | {statistics.median(seconds):.1f} ({times}) | {limit(victim):.0f} |")
     plain = ", ".join(f"{count} {name}" for name, count in figures["plain"].items()) or "none"
     patient = ", ".join(f"{count} {name}" for name, count in figures["patient"].items()) or "none"
     lines += [

@@ -123,8 +123,11 @@ class Network:
 
     def _sliced(self, run: Callable[..., list[np.ndarray]], inputs: Tensors) -> list[np.ndarray]:
         """`run` on `rows_at_once` rows after the other."""
-        rows, some = len(next(iter(inputs.values()))), self.rows_at_once
-        if some is None or rows <= some:
+        some = self.rows_at_once
+        if some is None:  # an input may have no axis at all
+            return run(inputs=inputs)
+        rows = len(next(iter(inputs.values())))
+        if rows <= some:
             return run(inputs=inputs)
         parts = [run(inputs=_rows(inputs, a, a + some)) for a in range(0, rows, some)]
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

@@ -60,7 +60,7 @@ def test_trend_compares_medians_of_thirds_after_the_warm_up():
 
 
 def test_memory_that_alternates_is_compared_at_its_upper_level():
-    """Two releases are loaded for a third of the run's first third, and for two thirds of its last."""
+    """Two releases are loaded for 0.4 of the run's first third, and for 0.6 of its last."""
     share = {0: 0.4, 1: 0.5, 2: 0.6}
     samples = [(t, 2000.0 if t % 100 < 100 * share[min(2, t // 1000)] else 1000.0) for t in range(3000)]
     assert trend("memory", samples, limit=1.03).grew
