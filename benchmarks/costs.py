@@ -31,9 +31,9 @@ from benchmarks.load.growth import memory
 from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
 from export.demo.sentences import held_out
-from serving.language import LanguageModel, chat_prompt
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.language.model import LanguageModel, chat_prompt
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 STEPS = 20
 PLOTS = Path("build/costs")

@@ -32,9 +32,9 @@ from recast import Client, RecastError
 from benchmarks.fleet import free_ports, until
 from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, RESULTS
-from serving.launcher import Server
-from serving.processes import die_with_parent
-from serving.runtime import quickest_config
+from serving.launcher.processes import die_with_parent
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 FOLDER = Path(__file__).parents[1] / "docker/monitoring"
 PICTURE = Path(__file__).parents[1] / "docker/health.png"

@@ -9,10 +9,10 @@ import onnxruntime
 import torch
 from PIL import Image
 
-from serving.cropping import Canvas
-from serving.inpainting import Assets, decode, encode, generate, masked_image
-from serving.options import Options
-from serving.sampler import draws
+from serving.diffusion.denoise import draws
+from serving.diffusion.options import Options
+from serving.diffusion.pipeline import Assets, decode, encode, generate, masked_image
+from serving.imaging.crop import Canvas
 
 
 def canvas_of(size: int) -> Canvas:

@@ -20,8 +20,8 @@ from recast import Client
 
 from benchmarks.quality import REPOSITORY, cases
 from export.demo import world
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 SIZES, STEPS, GUIDANCE, VARIANTS = (256, 512, 1024), (1, 4, 8, 20, 50), (1.0, 4.0, 7.5), (1, 1, 1, 3)
 

@@ -30,7 +30,7 @@ from benchmarks.fleet import Replica, free_ports, until
 from benchmarks.load.growth import memory
 from benchmarks.machine import machine
 from benchmarks.replicas import PICTURE, SENTENCE, START
-from serving.processes import stubs
+from serving.launcher.processes import stubs
 
 LOG = Path("build/faults.log")
 VICTIMS = ("admit", "parse", "mask", "inpaint", "replace_stream", "text_encoder", "unet", "vae_decoder")

@@ -40,14 +40,14 @@ from benchmarks.machine import machine
 from export import skeleton
 from export.demo import world
 from export.demo.tiny_qwen2 import answer_text
-from serving.grammar import START, Answer
-from serving.instruction import Edit
-from serving.language import own_quantisation
-from serving.launcher import Server
-from serving.memory import bytes_needed
-from serving.options import Options
-from serving.runtime import quickest_config
-from serving.sessions import open_session
+from serving.diffusion.options import Options
+from serving.language.grammar import START, Answer
+from serving.language.instruction import Edit
+from serving.language.memory import bytes_needed
+from serving.language.model import own_quantisation
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
+from serving.onnx_backend.runtimes import open_session
 
 WORK = Path("build/fullsize")
 RESULTS = Path("benchmarks/results")

@@ -34,8 +34,8 @@ from benchmarks.load.growth import memory, processes
 from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, cases
 from export.demo import world
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 LOG = Path("build/fuzz/tritonserver.log")
 SERVICE = "/inference.GRPCInferenceService/"

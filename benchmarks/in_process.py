@@ -13,15 +13,15 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving import picture
-from serving.growing import edit_mask
-from serving.inpainting import Assets
-from serving.instruction import Edit, caption, read_answer
-from serving.language import LanguageModel
-from serving.masking import Masker
-from serving.network import Network
-from serving.options import Options
-from serving.repainting import Job, Outcome, finish, repaint
+from serving.diffusion.inpaint import Job, Outcome, finish, repaint
+from serving.diffusion.options import Options
+from serving.diffusion.pipeline import Assets
+from serving.imaging import picture
+from serving.language.instruction import Edit, caption, read_answer
+from serving.language.model import LanguageModel
+from serving.onnx_backend.network import Network
+from serving.segmentation.edit_mask import edit_mask
+from serving.segmentation.segmenter import Masker
 
 
 def triton_config(path: Path) -> dict[str, Any]:

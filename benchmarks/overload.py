@@ -35,8 +35,8 @@ from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
 from serving.errors import EditError
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 CLIENTS, PICTURES, STEPS = 16, 100, 20
 NORMAL_SHARE = 0.5

@@ -27,8 +27,8 @@ from recast.errors import NotAnEdit, ObjectNotFound
 from benchmarks.sheet import Entry, contact_sheet
 from export.demo import sentences, world
 from export.demo.judge import Judge
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 JUDGE = Path("export/demo/weights/judge")
 REPOSITORY = Path("model_repository")

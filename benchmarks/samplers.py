@@ -23,9 +23,9 @@ from benchmarks.quality import JUDGE, REPOSITORY, RESULTS, cases
 from benchmarks.sheet import Entry, contact_sheet
 from export.demo import world
 from export.demo.judge import Judge
-from serving.instruction import Edit, caption
-from serving.picture import Picture, encode
-from serving.runtime import quickest_config
+from serving.imaging.picture import Picture, encode
+from serving.language.instruction import Edit, caption
+from serving.launcher.tritonserver import quickest_config
 
 SHEETS = Path("build/samplers")
 CLASSES = {"ddim": "DDIMScheduler", "dpm++2m": "DPMSolverMultistepScheduler", "unipc": "UniPCMultistepScheduler"}

@@ -3,9 +3,8 @@
 import shutil
 from pathlib import Path
 
-from recast.manifest import Release
-
 from export import manifest
+from serving.releases.manifest import Release
 
 
 def own_repository(source: Path, folder: Path) -> Path:

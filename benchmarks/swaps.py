@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 from recast import Client, Credentials
-from recast.releases import Releases
 
 from benchmarks.load.__main__ import OUT, measured_capacity, run_locust
 from benchmarks.machine import machine
 from benchmarks.second import copied, own_repository
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
+from serving.releases.deploy import Releases
 
 WORK = Path("build/swaps")
 SHARE, PAUSE, CYCLE = 0.7, 5.0, 40

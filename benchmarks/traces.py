@@ -19,8 +19,8 @@ from typing import Any
 
 from recast import Client
 
-from serving.launcher import Server
-from serving.seeing import Traces
+from serving.launcher.server import Server
+from serving.launcher.telemetry import Traces
 
 REPOSITORY = Path("model_repository")
 PICTURE = Path("docker/health.png")

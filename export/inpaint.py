@@ -9,7 +9,7 @@ from export import sdxl, text_encoder, unet, vae
 from export.checkpoint import Settings, read_json, require, write_tokenizer
 from export.errors import ExportError
 from export.network import Loaders
-from serving.plans import make_plan
+from serving.diffusion.samplers import make_plan
 
 SAMPLERS = {
     "DDIMScheduler": "ddim",

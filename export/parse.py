@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from export.checkpoint import READ, WEIGHTS, Settings, read_json, require
 from export.errors import ExportError
 from export.network import Loaders
-from serving.language import own_quantisation
+from serving.language.model import own_quantisation
 
 
 def networks(checkpoint: Path) -> Loaders:

@@ -14,10 +14,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from recast.manifest import INACTIVE
-
 from export import manifest
 from export.errors import ExportError
+from serving.releases.manifest import INACTIVE
 
 STEPS: dict[str, tuple[str, ...]] = {
     "mask": ("segmenter",),

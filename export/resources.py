@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from export.checkpoint import WEIGHTS, readable
 from export.errors import ExportError
-from serving.memory import free_bytes
+from serving.language.memory import free_bytes
 
 BYTES = {"fp32": 4, "fp16": 2}
 COPIES = 2.2

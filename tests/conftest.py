@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.launcher import Server
+from serving.launcher.server import Server
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 

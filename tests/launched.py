@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.processes import Stub, children, stubs
+from serving.launcher.processes import Stub, children, stubs
 
 ROOT = Path(__file__).parents[1]
 _READY = re.compile(r"recast: ready .* on gRPC ([^,]+), HTTP ([^,]+), metrics ([^,]+),")

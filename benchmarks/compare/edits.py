@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.quality import cases
 from benchmarks.rivals.request import Request
 from export.demo import words, world
-from serving.instruction import with_article
+from serving.language.instruction import with_article
 
 GUIDANCE_SCALE = 4.0
 SCENES, WISHES_EACH = 10_000, 236

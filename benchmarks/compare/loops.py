@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.compare.edits import Edits
 from benchmarks.rivals.request import Request
 from serving.errors import EditError
-from serving.launcher import Server
+from serving.launcher.server import Server
 
 SETTLE = 0.25
 """Seconds after the first answers: those of one batch come within it."""

@@ -18,8 +18,8 @@ from benchmarks.rivals.notebook import Notebook
 from benchmarks.rivals.request import Request
 from benchmarks.rivals.servers import WARM_UP, rival_server
 from serving.errors import EditError
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 REPOSITORY = Path("model_repository")
 RIVALS = Path("build/rivals")

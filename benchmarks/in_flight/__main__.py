@@ -23,7 +23,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from benchmarks.in_process import triton_config
-from serving.launcher import Server
+from serving.launcher.server import Server
 
 HERE, WORK = Path(__file__).parent, Path("build/in_flight")
 RESULTS = Path("benchmarks/results/in_flight.json")

@@ -4,7 +4,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from benchmarks.in_flight.work import loop, read_assets
-from serving.calling import Caller
+from serving.steps.bls import Caller
 
 
 class TritonPythonModel:

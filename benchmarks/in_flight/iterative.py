@@ -7,7 +7,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from benchmarks.in_flight.work import loop, read_assets
-from serving.network import Network
+from serving.onnx_backend.network import Network
 
 
 class TritonPythonModel:

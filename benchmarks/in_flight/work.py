@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.inpainting import Assets
-from serving.plans import make_plan
+from serving.diffusion.pipeline import Assets
+from serving.diffusion.samplers import make_plan
 
 Rows = dict[str, np.ndarray]
 GUIDANCE = 4.0

@@ -32,8 +32,8 @@ from benchmarks.load.growth import Watch
 from benchmarks.load.results import JUDGED, Result, failures, history, latencies, page, throughput, trends, verdict
 from benchmarks.machine import machine
 from benchmarks.second import own_repository
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 OUT = Path("build/load")
 LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"

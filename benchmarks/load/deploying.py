@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 from recast import Client, Credentials, RecastError
-from recast.releases import Releases
 
 from benchmarks.second import copied
-from serving.launcher import Server
+from serving.launcher.server import Server
+from serving.releases.deploy import Releases
 
 
 class Deployments:

@@ -12,7 +12,8 @@ locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
 from benchmarks.rivals.pipeline import Pipeline  # noqa: E402
 from benchmarks.rivals.request import Request  # noqa: E402
 from serving.errors import EditError  # noqa: E402
-from serving.triton import Step, blob, bytes_tensor, guarded, scalar, text  # noqa: E402
+from serving.steps.step import Step, guarded  # noqa: E402
+from serving.steps.tensors import blob, bytes_tensor, scalar, text  # noqa: E402
 
 DEFAULTS = {"seed": 0, "num_inference_steps": 20, "guidance_scale": 4.0}
 

@@ -18,11 +18,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPSegForImageSeg
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.rivals.request import Request
+from serving.diffusion.denoise import draws
 from serving.errors import EditError
-from serving.grammar import START
-from serving.instruction import Edit, caption, read_answer
-from serving.language import chat_prompt
-from serving.sampler import draws
+from serving.language.grammar import START
+from serving.language.instruction import Edit, caption, read_answer
+from serving.language.model import chat_prompt
 
 PRECISIONS = ("fp32", "bf16", "bf16-compiled")
 """Of the diffusion model; compiled is the UNet alone, which is where the time goes."""

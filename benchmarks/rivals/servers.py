@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.rivals.pipeline import CHECKPOINTS
-from serving.launcher import Server
+from serving.launcher.server import Server
 
 FILES = Path(__file__).parent
 WARM_UP = {"tutorial": (1,), "batching": (1, 2, 8)}

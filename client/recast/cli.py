@@ -7,10 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any, NoReturn
 
-from . import commands, operating
+from . import commands
 from .client import DEFAULT_TIMEOUT, DEFAULT_URL, Client
 from .credentials import Credentials
 from .errors import (
@@ -50,6 +50,9 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (AccessDenied, 6),
     (RecastError, 1),
 )
+
+PLUGINS = "recast.commands"
+"""The entry points of distributions that bring commands of their own: functions (subparsers, common parser)."""
 
 _TLS_FILES = {
     "ca": "speak TLS to a server whose certificate is of these authorities, in PEM",
@@ -145,7 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("prompt", metavar="SENTENCE")
     _mask_arguments(command("mask", commands.mask, "find an object in a picture"))
     command("status", commands.status, "tell whether the server is ready, and its releases")
-    operating.add_commands(parsers, common)
+    for plugin in entry_points(group=PLUGINS):  # `recast releases`, where the server's distribution is installed
+        plugin.load()(parsers, common)
     return parser
 
 

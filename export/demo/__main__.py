@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from export.demo import world
-from serving.launcher import Server
-from serving.runtime import quickest_config
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import quickest_config
 
 SCENE = 1_000_003
 """A held-out scene with a car in it: training never saw it."""

@@ -23,8 +23,8 @@ from export.demo import world
 from export.demo.objects import KINDS
 from export.mask import write_assets
 from serving.errors import EditError
-from serving.masking import Masker
-from serving.picture import Picture, decode
+from serving.imaging.picture import Picture, decode
+from serving.segmentation.segmenter import Masker
 
 CHECKPOINT = Path(__file__).parent / "weights" / "mask"
 STRANGERS = ("unicorn", "piano", "tractor", "elephant", "bottle", "telephone")

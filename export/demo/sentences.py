@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from export.demo import words
-from serving.grammar import FUNCTION_WORDS
-from serving.instruction import Edit
+from serving.language.grammar import FUNCTION_WORDS
+from serving.language.instruction import Edit
 
 INTENT_SHARES = {"replace": 0.45, "recolour": 0.18, "remove": 0.17, "none": 0.20}
 VERBS = """

@@ -23,9 +23,9 @@ from export.demo import sentences
 from export.demo.tiny_qwen2 import VOCABULARY, answer_text, look_back, tiny_config, train_tokenizer
 from export.demo.training import optimisers
 from serving.errors import EditError
-from serving.grammar import START
-from serving.instruction import INTENTS, read_answer
-from serving.language import LanguageModel, chat_prompt
+from serving.language.grammar import START
+from serving.language.instruction import INTENTS, read_answer
+from serving.language.model import LanguageModel, chat_prompt
 
 IGNORED = -100
 

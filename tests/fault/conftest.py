@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from recast import Client, Credentials, RecastError
-from recast.manifest import STEPS
-from recast.releases import Releases
 
 from benchmarks.second import own_repository
-from serving.launcher import Server
+from serving.launcher.server import Server
+from serving.releases.deploy import Releases
+from serving.releases.manifest import STEPS
 from tests.conftest import REPOSITORY
 
 PAUSE = 0.1

@@ -14,9 +14,9 @@ from recast.cli import main
 from recast.transport import Blocking, finish
 from tritonclient.utils import InferenceServerException
 
-from serving.access import ADMIN_HEADER, Tls
-from serving.launcher import Server
-from serving.preflight import LaunchError
+from serving.launcher.preflight import LaunchError
+from serving.launcher.security import ADMIN_HEADER, Tls
+from serving.launcher.server import Server
 from tests import certificates
 from tests.served.onnx_models import TALLY, tally, write
 

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 from recast import RecastError
-from recast.manifest import Release
 
 from benchmarks.second import copied, renewed
+from serving.releases.manifest import Release
 
 NUMBER = 3
 

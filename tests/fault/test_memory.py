@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from recast import Client, Overloaded
 
-from serving.processes import stubs
+from serving.launcher.processes import stubs
 
 ROOM = 64 << 20
 

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from recast.cli import main
-from recast.releases import NotPossible
 
 from benchmarks.second import copied, renewed
-from serving.sharing import drawn
+from serving.releases.deploy import NotPossible
+from serving.steps.canary import drawn
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from diffusers.models.attention_processor import Attention
 from benchmarks.diffusion import by_diffusers, by_recast, canvas_of, psnr
 from export import skeleton
 from export.presets import PRESETS
-from serving.language import LanguageModel
-from serving.options import Options
+from serving.diffusion.options import Options
+from serving.language.model import LanguageModel
 from tests.exporting import empty_repository, export
 
 FAMILIES = ["sd15-inpainting", "sd2-inpainting", "sdxl-inpainting"]

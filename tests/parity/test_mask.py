@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, CLIPSegForImageSegme
 
 from export.mask import write_assets
 from export.presets import DEMO_WEIGHTS
-from serving.masking import Masker
+from serving.segmentation.segmenter import Masker
 from tests import checkpoints
 
 PHRASES = ["car", "red car", "a unicorn, on the left!"]

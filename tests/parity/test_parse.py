@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 import export.demo
 from export.demo.sentences import held_out
 from serving.errors import EditError
-from serving.grammar import Answer
-from serving.instruction import Edit, read_answer
-from serving.language import LanguageModel, chat_prompt
+from serving.language.grammar import Answer
+from serving.language.instruction import Edit, read_answer
+from serving.language.model import LanguageModel, chat_prompt
 
 CHECKPOINT = Path(export.demo.__file__).parent / "weights" / "parse"
 

@@ -10,8 +10,8 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
 
 from benchmarks.diffusion import by_diffusers, canvas_of, psnr
-from serving.inpainting import Assets, decode, encode, generate, masked_image
-from serving.options import Options
+from serving.diffusion.options import Options
+from serving.diffusion.pipeline import Assets, decode, encode, generate, masked_image
 from tests.checkpoints import write_inpaint
 
 DEMO = Path(__file__).parents[2] / "export" / "demo" / "weights" / "inpaint"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from serving.plans import make_plan
-from serving.sampler import denoise, draws
+from serving.diffusion.denoise import denoise, draws
+from serving.diffusion.samplers import make_plan
 
 SCHEDULERS = {
     "ddim": diffusers.DDIMScheduler,

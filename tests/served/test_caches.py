@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from recast import Client, InvalidPrompt, NotAnEdit, ObjectNotFound
 
-from serving.launcher import Server
+from serving.launcher.server import Server
 from tests.conftest import REPOSITORY
 
 STEPS = 2

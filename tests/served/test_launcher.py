@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.second import own_repository
-from serving import hidden, preflight
-from serving.__main__ import configured, parse_arguments
-from serving.access import ADMIN_HEADER, Access, Tls
-from serving.launcher import Server
-from serving.preflight import LaunchError
-from serving.runtime import Triton, assemble
+from serving.launcher import hidden_arguments, preflight
+from serving.launcher.cli import configured, parse_arguments
+from serving.launcher.preflight import LaunchError
+from serving.launcher.security import ADMIN_HEADER, Access, Tls
+from serving.launcher.server import Server
+from serving.launcher.tritonserver import Triton, assemble
 from tests.conftest import REPOSITORY
 from tests.served.onnx_models import TALLY, tally, write
 
@@ -233,7 +233,7 @@ def test_a_machine_that_forbids_tracing_is_warned_of(repository, monkeypatch):
     def forbid(*_, **__):
         raise PermissionError("this machine lets no process trace its own child")
 
-    monkeypatch.setattr(hidden, "start", forbid)
+    monkeypatch.setattr(hidden_arguments, "start", forbid)
     with Server(repository, ready_model="tally") as server:
         assert "every user of this machine can read the admin key" in server.warnings[0]
         assert server.local.ready("tally")

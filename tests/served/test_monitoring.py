@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from recast import Client, InvalidOption, NotAnEdit, ObjectNotFound
 
-from serving.metrics import FAMILIES
+from serving.steps.metrics import FAMILIES
 from tests.served.metrics_page import scrape, total
 
 

@@ -8,8 +8,8 @@ import tritonclient.grpc as grpc
 from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
-from serving.launcher import Server
-from serving.local import CallError
+from serving.launcher.control_client import CallError
+from serving.launcher.server import Server
 from tests.served.onnx_models import LOOKUP, SCALE_ROWS, TALLY, identity, lookup, scale_rows, tally, write
 from tests.served.triton_calls import at_once, call
 

@@ -7,7 +7,7 @@ import pytest
 import recast
 
 from benchmarks.fleet import free_ports
-from serving.launcher import Server
+from serving.launcher.server import Server
 
 FORWARDER = Path(__file__).parents[2] / "docker/kubernetes/pools/parse"
 

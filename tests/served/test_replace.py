@@ -9,7 +9,7 @@ import tritonclient.grpc as triton
 from PIL import Image
 from recast import Client
 
-from serving.launcher import Server
+from serving.launcher.server import Server
 from tests.conftest import REPOSITORY
 from tests.served.pictures import encoded, tensor
 

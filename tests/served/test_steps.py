@@ -1,4 +1,4 @@
-"""serving.triton inside a real tritonserver: what every step of ours relies on."""
+"""serving.steps.step inside a real tritonserver: what every step of ours relies on."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
-from serving.launcher import Server
+from serving.launcher.server import Server
 from tests.served.onnx_models import TALLY, tally, write
 from tests.served.triton_calls import at_once, call
 

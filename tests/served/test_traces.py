@@ -6,9 +6,9 @@ import pytest
 from recast import Client
 
 from benchmarks.traces import PICTURE, collector, tree
-from serving.launcher import Server
-from serving.preflight import LaunchError
-from serving.seeing import Traces
+from serving.launcher.preflight import LaunchError
+from serving.launcher.server import Server
+from serving.launcher.telemetry import Traces
 from tests.conftest import REPOSITORY
 
 PROMPT = "Replace the car with a bicycle"

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from serving.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Places, pending
 from serving.errors import EditError
-from serving.hands import Hands, held
+from serving.inflight import Hands, held
+from serving.steps.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Places, pending
 
 PLACES = Places(all=10, least=4, seconds=3, bulk=3, bulk_turn=5)
 
@@ -212,7 +212,7 @@ def test_requests_at_hand_are_counted_while_they_last(tmp_path):
 
 def test_what_a_killed_process_had_at_hand_is_not_counted(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from serving.hands import Hands\n"
+        "import sys, time; from pathlib import Path; from serving.inflight import Hands\n"
         "with Hands('mask', Path(sys.argv[1])).holding(7):\n print('holding', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:

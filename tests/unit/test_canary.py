@@ -2,9 +2,9 @@
 
 import pytest
 
-from serving import canary
-from serving.canary import NETWORKS, Canary, StepError
-from serving.local import CallError
+from serving.launcher import health_probe
+from serving.launcher.control_client import CallError
+from serving.launcher.health_probe import NETWORKS, Canary, StepError
 
 
 class Scripted:
@@ -47,13 +47,13 @@ def look(watch: Canary) -> StepError | None:
 
 @pytest.fixture
 def watch(server, monkeypatch):
-    monkeypatch.setattr(canary, "EVERY", 0.0)
-    monkeypatch.setattr(canary, "AT_MOST", float("inf"))
+    monkeypatch.setattr(health_probe, "EVERY", 0.0)
+    monkeypatch.setattr(health_probe, "AT_MOST", float("inf"))
     return Canary(server, 1.0)
 
 
 def test_a_server_is_not_kept_busy_with_its_own_requests(server, watch, monkeypatch):
-    monkeypatch.setattr(canary, "AT_MOST", 1e-6)
+    monkeypatch.setattr(health_probe, "AT_MOST", 1e-6)
     server.counts = dict.fromkeys(NETWORKS, 0)
     look(watch)
     server.asked.clear()

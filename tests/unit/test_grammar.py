@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from serving.grammar import START, Answer, spans
+from serving.language.grammar import START, Answer, spans
 
 
 def encode(texts):

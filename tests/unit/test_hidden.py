@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from serving import hidden
+from serving.launcher import hidden_arguments
 
 SECRET = "nobody-may-read-this"
 SHOW = "import sys; print(sys.argv[1:], flush=True); sys.stdin.read()"
 
 
 def start(*arguments, preexec_fn=lambda: None):
-    return hidden.start(
+    return hidden_arguments.start(
         [sys.executable, "-c", SHOW, *arguments],
         SECRET,
         env=dict(os.environ),
@@ -51,7 +51,7 @@ def test_a_program_that_cannot_be_changed_is_stopped(monkeypatch):
         started.append(pid)
         raise ValueError("no such place")
 
-    monkeypatch.setattr(hidden, "_lead", fail)
+    monkeypatch.setattr(hidden_arguments, "_lead", fail)
     with pytest.raises(PermissionError, match="no such place"):
         start(SECRET)
     assert not Path(f"/proc/{started[0]}").exists()
@@ -59,4 +59,4 @@ def test_a_program_that_cannot_be_changed_is_stopped(monkeypatch):
 
 def test_an_absent_program_is_an_os_error():
     with pytest.raises(FileNotFoundError):
-        hidden.start(["/absent", SECRET], SECRET, env={}, preexec_fn=lambda: None)
+        hidden_arguments.start(["/absent", SECRET], SECRET, env={}, preexec_fn=lambda: None)

@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from serving.compositing import background_difference, changed_part, feather, match_colours, paste
-from serving.cropping import MAX_OBJECT_SHARE, OBJECT_SHARE, Canvas, choose_crop, cut, restore
+from serving.diffusion.denoise import draws
+from serving.diffusion.options import Options
+from serving.diffusion.pipeline import guided, latent_hole
 from serving.errors import EditError
-from serving.fields import filled, grow, membrane, reach, shrink, smooth, window_mean
-from serving.inpainting import guided, latent_hole
-from serving.options import Options
-from serving.picture import Picture
-from serving.report import merged, read_report
-from serving.sampler import draws
+from serving.imaging.composite import background_difference, changed_part, feather, match_colours, paste
+from serving.imaging.crop import MAX_OBJECT_SHARE, OBJECT_SHARE, Canvas, choose_crop, cut, restore
+from serving.imaging.morphology import filled, grow, membrane, reach, shrink, smooth, window_mean
+from serving.imaging.picture import Picture
+from serving.steps.report import merged, read_report
 
 RNG = np.random.default_rng(1)
 MODEL = 128

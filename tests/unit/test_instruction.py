@@ -1,17 +1,8 @@
 import pytest
 
 from serving.errors import EditError
-from serving.instruction import (
-    COLOURS,
-    Edit,
-    Referent,
-    caption,
-    check_prompt,
-    read_answer,
-    referent,
-    strip_articles,
-    with_article,
-)
+from serving.language.instruction import Edit, caption, check_prompt, read_answer, with_article
+from serving.language.referring import COLOURS, Referent, referent, strip_articles
 
 
 @pytest.mark.parametrize(

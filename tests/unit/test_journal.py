@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from serving import journal
 from serving.errors import CallFailure, EditError
-from serving.journal import CANARY, Journal
-from serving.metrics import FAMILIES
+from serving.steps import edit_log
+from serving.steps.edit_log import CANARY, Journal
+from serving.steps.metrics import FAMILIES
 
 SECRET = "the user's own words"
 
@@ -30,7 +30,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(journal, "Metrics", lambda step, release: recorder)
+    monkeypatch.setattr(edit_log, "Metrics", lambda step, release: recorder)
     return recorder
 
 

@@ -13,8 +13,8 @@ from transformers import AutoConfig
 import export.demo
 from export.errors import ExportError
 from export.parse import link_or_copy, write_assets
-from serving import memory
-from serving.language import LanguageModel, own_quantisation
+from serving.language import memory
+from serving.language.model import LanguageModel, own_quantisation
 
 DEMO = Path(export.demo.__file__).parent / "weights" / "parse"
 MODEL_PY = Path(__file__).parents[2] / "model_repository" / "parse" / "model.py"

@@ -4,14 +4,15 @@ import os
 import subprocess
 import sys
 
-from serving.leftovers import Regions, sweep
+from serving.launcher.shared_memory import Regions, sweep
 
 
 def test_only_what_dead_launchers_left_is_swept(tmp_path):
     alive = Regions(tmp_path)
     ours = tmp_path / f"{alive.prefix}region"
     ours.touch()
-    code = "import sys, pathlib, serving.leftovers as l; r = l.Regions(pathlib.Path(sys.argv[1])); print(r.prefix)"
+    code = "import sys, pathlib, serving.launcher.shared_memory as l\n"
+    code += "r = l.Regions(pathlib.Path(sys.argv[1]))\nprint(r.prefix)"
     prefix = subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True).strip()
     (tmp_path / f"{prefix}region").touch()
     other = tmp_path / "of something else"

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 from recast.cli import main
-from recast.manifest import BadRelease, Release, on_disk
+
+from serving.releases.manifest import BadRelease, Release, on_disk
 
 
 @pytest.fixture

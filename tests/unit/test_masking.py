@@ -10,14 +10,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from serving.choosing import choose, colour_match, colour_name, part_landmark, split
-from serving.edges import guided_filter
 from serving.errors import EditError
-from serving.growing import NARROWEST, WIDEST, bounds, edit_mask, loosened
-from serving.instruction import COLOURS, Referent
-from serving.masking import Masker, Settings, fit, thumbnail
-from serving.picture import Picture
-from serving.regions import components, find_regions, region
+from serving.imaging.colour import colour_name
+from serving.imaging.guided_filter import guided_filter
+from serving.imaging.picture import Picture
+from serving.language.referring import COLOURS, Referent, part_landmark
+from serving.segmentation.edit_mask import NARROWEST, WIDEST, bounds, edit_mask, loosened
+from serving.segmentation.grounding import choose, colour_match, split
+from serving.segmentation.regions import components, find_regions, region
+from serving.segmentation.segmenter import Masker, Settings, fit, thumbnail
 
 
 def flood(mask: np.ndarray) -> int:
@@ -157,7 +158,7 @@ def test_touching_things_of_two_colours_are_split():
 @pytest.mark.parametrize("colour", ["red", "orange", "yellow", "green", "blue", "purple", "white", "black"])
 def test_pixels_name_their_colour_in_light_and_shade(colour):
     shades = [np.clip(np.array([COLOURS[colour]]) * gain, 0, 255).astype(np.uint8) for gain in (0.85, 1.0, 1.05)]
-    assert colour_name(np.concatenate(shades)) in (colour, {"purple": "violet"}.get(colour))
+    assert colour_name(np.concatenate(shades), COLOURS) in (colour, {"purple": "violet"}.get(colour))
     pixels = np.repeat(np.concatenate(shades), 30, 0)[:64].reshape(8, 8, 3)
     match = colour_match(region(np.ones((8, 8), bool), np.ones((8, 8))), colour, np.zeros((8, 8)), pixels)
     assert match > 0.2

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from serving.network import ConfigError, InputError, Network, input_error
+from serving.onnx_backend.network import ConfigError, InputError, Network, input_error
 from tests.served.onnx_models import graph, identity, lookup, tally
 
 FLOAT = TensorProto.FLOAT

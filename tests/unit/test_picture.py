@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from serving.errors import EditError
-from serving.picture import Picture, decode, decode_mask, encode, encode_mask
+from serving.imaging.picture import Picture, decode, decode_mask, encode, encode_mask
 
 RNG = np.random.default_rng(0)
 SIZE = (60, 44)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving.preflight import LaunchError
-from serving.runtime import HOME, Triton, assemble, environment
+from serving.launcher.preflight import LaunchError
+from serving.launcher.tritonserver import HOME, Triton, assemble, environment
 
 
 @pytest.fixture

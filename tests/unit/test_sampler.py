@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from serving.plans import SAMPLERS, make_plan
-from serving.sampler import denoise, draws
-from serving.schedule import Settings, signal_levels
+from serving.diffusion.denoise import denoise, draws
+from serving.diffusion.noise_schedule import Settings, signal_levels
+from serving.diffusion.samplers import SAMPLERS, make_plan
 
 CONFIG = {
     "beta_schedule": "scaled_linear",

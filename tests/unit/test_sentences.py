@@ -4,8 +4,8 @@ import pytest
 
 from export.demo import words
 from export.demo.sentences import edit_sentence, held_out, sentence
-from serving.grammar import spans
-from serving.instruction import Edit
+from serving.language.grammar import spans
+from serving.language.instruction import Edit
 
 
 def test_held_out_nouns_share_no_word_with_training():

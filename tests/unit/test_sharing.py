@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from serving.sharing import Sharing, drawn
+from serving.steps.canary import Sharing, drawn
 
 KEYS = [f"customer {number}".encode() for number in range(2000)]
 

@@ -5,16 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serving import triton
-from serving.calling import carried
 from serving.errors import EditError, away, out_of_memory
+from serving.steps import step
+from serving.steps.bls import carried
 
 
 class OutOfMemoryError(RuntimeError):
     """Named as torch's."""
 
 
-class Sums(triton.Step):
+class Sums(step.Step):
     """A step that works on all its requests at once; a request is a list of numbers."""
 
     sharing = SimpleNamespace(shared=lambda: False)
@@ -30,8 +30,8 @@ class Sums(triton.Step):
 
 @pytest.fixture(autouse=True)
 def _plain_answers(monkeypatch):
-    monkeypatch.setattr(triton, "response", lambda answer: answer)
-    monkeypatch.setattr(triton, "pb_utils", SimpleNamespace(Logger=SimpleNamespace(log_error=lambda text: None)))
+    monkeypatch.setattr(step, "response", lambda answer: answer)
+    monkeypatch.setattr(step, "pb_utils", SimpleNamespace(Logger=SimpleNamespace(log_error=lambda text: None)))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_exception_becomes_its_error(error, name):
     def fail():
         raise error
 
-    assert triton.guarded(fail).name == name
+    assert step.guarded(fail).name == name
     assert out_of_memory(error) is (name == "overloaded")
 
 

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from serving import watchdog
+from serving.steps import watchdog
 
 
 def run(body: str) -> subprocess.CompletedProcess:
-    code = f"import threading, time\nfrom serving.watchdog import waiting, watched\n{body}"
+    code = f"import threading, time\nfrom serving.steps.watchdog import waiting, watched\n{body}"
     environment = {**os.environ, watchdog.VARIABLE: "0.4"}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, timeout=30, capture_output=True, text=True, cwd=os.getcwd()

@@ -3,7 +3,8 @@
 import numpy as np
 
 from serving.errors import EditError
-from serving.triton import Step, bytes_tensor, scalar, text
+from serving.steps.step import Step
+from serving.steps.tensors import bytes_tensor, scalar, text
 
 
 class TritonPythonModel(Step):

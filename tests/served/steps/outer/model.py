@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from serving.calling import Caller
-from serving.triton import Step, blob
+from serving.steps.bls import Caller
+from serving.steps.step import Step
+from serving.steps.tensors import blob
 
 
 class TritonPythonModel(Step):

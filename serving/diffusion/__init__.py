@@ -1,0 +1,1 @@
+"""Inpainting by latent diffusion: schedules, samplers, the denoising loop, one edit. numpy alone."""

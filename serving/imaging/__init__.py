@@ -1,0 +1,1 @@
+"""Arrays of pixels: pictures decoded and encoded, cut, filtered, put together. No Triton, no torch."""

@@ -1,0 +1,44 @@
+"""Colours as people see them: CIELAB, and which colour word describes pixels."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+Rgb = tuple[int, int, int]
+
+LIGHTNESS_SHARE = 0.4
+"""Light and shade change lightness most, so it counts less than hue when colours are compared."""
+NEAR = 22.0
+"""Distance in CIELAB, lightness discounted, at which a pixel counts 1/e as much for a colour word."""
+
+
+def colour_shares(pixels: np.ndarray, words: Mapping[str, Rgb]) -> dict[str, float]:
+    """How much of the pixels, uint8 [n, 3], each of the colour `words`, RGB in 0 … 255, describes."""
+    seen = lab(pixels)
+    away = {word: np.square(seen - _lab_of(rgb)).sum(1) for word, rgb in words.items()}
+    return {word: float(np.exp(-distance / NEAR**2).mean()) + 1e-6 for word, distance in away.items()}
+
+
+def colour_name(pixels: np.ndarray, words: Mapping[str, Rgb]) -> str:
+    """The one of the colour `words` that describes the most of the pixels, uint8 [n, 3]."""
+    shares = colour_shares(pixels, words)
+    return max(shares, key=lambda word: shares[word])
+
+
+def lab(pixels: np.ndarray) -> np.ndarray:
+    """sRGB, uint8 [n, 3], in CIELAB (D65), lightness discounted: float32 [n, 3]."""
+    s = np.asarray(pixels, np.float32) / 255
+    linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _XYZ
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lightness, a, b = 116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])
+    return np.stack([LIGHTNESS_SHARE * lightness, a, b], axis=1)
+
+
+@lru_cache(256)
+def _lab_of(rgb: Rgb) -> np.ndarray:
+    return lab(np.array([rgb]))[0]
+
+
+_XYZ = np.array([[0.4339, 0.2126, 0.0178], [0.3762, 0.7152, 0.1095], [0.1899, 0.0722, 0.8727]], np.float32)

@@ -1,0 +1,240 @@
+"""Encoded pictures to arrays and back: the one place that decodes what callers send.
+
+What comes back has the input's size and mode after its EXIF rotation. Two exceptions, both defined so that a
+client can compute them: CMYK becomes its RGB conversion (`Image.convert("RGB")`), because PNG holds no CMYK;
+a colour key (a tRNS chunk outside palette pictures) becomes an alpha channel.
+"""
+
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from serving.errors import EditError
+from serving.imaging.palette import palette_of, quantise
+
+FORMATS = tuple(plugin.format for plugin in (PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile,
+                                             WebPImagePlugin.WebPImageFile))  # fmt: skip
+"""What is read. Pillow would load all of its plugins for the first file that one which is not yet there may read."""
+MIN_SIDE = 32
+MAX_SIDE = 8192
+MAX_PIXELS = MAX_SIDE * MAX_SIDE
+MAX_BYTES = 128 << 20
+"""Of an encoded picture: a file of MAX_PIXELS that compresses badly."""
+MODES = ("1", "P", "L", "LA", "RGB", "RGBA", "I;16")
+COMPRESS_LEVEL = 1
+"""zlib's: on photographs level 6 takes twice as long to save a tenth of the bytes."""
+LUMA = np.array([299, 587, 114], np.float32) / 1000
+"""ITU-R 601, the weights of Pillow's `convert("L")`."""
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: `pixels` is [H, W, C], uint8 (uint16 in mode I;16), C = 1, 2, 3 or 4.
+
+    `mode` is Pillow's. In modes 1 and P, `pixels` are indices into `palette`, uint8 [n, 4], RGBA.
+    `metadata` (icc_profile, dpi) goes back into the PNG.
+    """
+
+    mode: str
+    pixels: np.ndarray
+    palette: np.ndarray | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in px."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    def rgb(self, box: Box | None = None) -> np.ndarray:
+        """uint8 [h, w, 3]: `box` (x0, y0, x1, y1), or everything, as seen on a white page."""
+        if self.mode == "RGB":
+            x0, y0, x1, y1 = box or (0, 0, *self.size)
+            return self.pixels[y0:y1, x0:x1]
+        return _seen(self.rgba(box))
+
+    def rgba(self, box: Box | None = None) -> np.ndarray:
+        """uint8 [h, w, 4]: the colours and opacity of `box` (x0, y0, x1, y1), or of everything."""
+        x0, y0, x1, y1 = box or (0, 0, *self.size)
+        pixels = self.pixels[y0:y1, x0:x1]
+        if self.palette is not None:
+            return self.palette[pixels[..., 0]]
+        if self.mode == "I;16":
+            pixels = np.rint(pixels / 257).astype(np.uint8)
+        alpha = pixels[..., -1:] if self.mode in ("LA", "RGBA") else np.full_like(pixels[..., :1], 255)
+        colours = pixels[..., :3] if self.mode in ("RGB", "RGBA") else pixels[..., :1].repeat(3, axis=-1)
+        return np.concatenate([colours, alpha], axis=-1)
+
+    def blend(self, box: Box, colours: np.ndarray, mask: np.ndarray) -> "Picture":
+        """A copy with `colours`, float [h, w, 3] in 0 … 255, laid over `box` by `mask`, uint8 [h, w].
+
+        Opacity is left as it is, and so is every pixel whose mask is 0.
+        """
+        x0, y0, x1, y1 = box
+        pixels = self.pixels.copy()
+        part = pixels[y0:y1, x0:x1]
+        weight = mask[..., None].astype(np.float32) / 255
+        if self.palette is not None:
+            old = self.rgba(box)
+            mixed = _rounded(old[..., :3] + (colours - old[..., :3]) * weight, np.uint8)
+            spot = (mask > 0) & (old[..., 3] == 255)
+            everywhere = np.array(Image.fromarray(pixels[..., 0]).histogram())
+            taken = everywhere - np.bincount(part[spot, 0], minlength=256)
+            grow = self.mode == "P"
+            part[..., 0], palette = quantise(part[..., 0], mixed, spot, self.palette, taken, grow=grow)
+            return replace(self, pixels=pixels, palette=palette)
+        depth = 257 if self.mode == "I;16" else 1
+        new = colours * depth if self.mode in ("RGB", "RGBA") else (colours @ LUMA)[..., None] * depth
+        part = part[..., : new.shape[-1]]
+        mixed = _rounded(part + (new - part) * weight, pixels.dtype)
+        np.copyto(part, mixed, where=mask[..., None] > 0)
+        return replace(self, pixels=pixels)
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a PNG, JPEG or WebP file, upright by its EXIF orientation.
+
+    Pixels are counted from the header before any is decoded. Raises EditError invalid_image, or MemoryError.
+    """
+    if not data:
+        raise _invalid("the picture is empty; send the bytes of a PNG, JPEG or WebP file.")
+    if len(data) > MAX_BYTES:
+        raise _invalid(f"the picture is {len(data) >> 20} MiB; send at most {MAX_BYTES >> 20} MiB.")
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        raise _invalid("GIF is not supported; send one frame as PNG, JPEG or WebP.")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        _check_size(_webp_canvas(data), max_pixels)  # Pillow allocates the canvas when it opens the file
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise _invalid(f"the picture is too large; send at most {MAX_SIDE} px a side.") from None
+    except Image.UnidentifiedImageError:
+        raise _invalid("the picture is not a PNG, JPEG or WebP file, or it is cut off.") from None
+    except Exception:
+        raise _invalid("the picture's header is damaged; save it again as PNG, JPEG or WebP.") from None
+    _check_size(image.size, max_pixels)
+    _check_kind(image, data)
+    try:
+        image.load()
+    except MemoryError:
+        raise  # the picture is not to blame
+    except Exception:
+        raise _invalid("the picture is damaged or cut off; send the whole file.") from None
+    return _picture(_upright(image))
+
+
+def encode(picture: Picture) -> bytes:
+    """The picture as a PNG file."""
+    pixels, options = picture.pixels, dict(picture.metadata)
+    flat = np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    if picture.mode == "1":
+        image = Image.fromarray(flat * np.uint8(255)).convert("1", dither=Image.Dither.NONE)
+    else:
+        image = Image.fromarray(flat)
+    if picture.mode == "P":
+        assert picture.palette is not None
+        image.putpalette(picture.palette[:, :3].tobytes())
+        if picture.palette[:, 3].min() < 255:
+            options["transparency"] = picture.palette[:, 3].tobytes()
+    return _png(image, options)
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A mask, uint8 [H, W], as an 8-bit greyscale PNG file."""
+    return _png(Image.fromarray(np.ascontiguousarray(mask)), {})
+
+
+def decode_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    """A mask as uint8 [H, W]; `size` is the (width, height) it must have. Raises EditError invalid_image."""
+    try:
+        picture = decode(data)
+    except EditError as error:
+        raise _invalid(f"the mask cannot be read: {error.sentence}") from None
+    if picture.size != size:
+        found, wanted = "{}x{}".format(*picture.size), "{}x{}".format(*size)
+        raise _invalid(f"the mask is {found} px and the upright picture is {wanted} px; send equal sizes.")
+    if picture.mode == "L":
+        return picture.pixels[..., 0]
+    return _rounded(picture.rgb() @ LUMA, np.uint8)
+
+
+def _png(image: Image.Image, options: dict[str, Any]) -> bytes:
+    out = BytesIO()
+    image.save(out, "PNG", compress_level=COMPRESS_LEVEL, **options)
+    return out.getvalue()
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if min(size) < MIN_SIDE:
+        raise _invalid(f"the picture is {width}x{height} px; send at least {MIN_SIDE} px a side.")
+    if max(size) > MAX_SIDE or width * height > max_pixels:
+        raise _invalid(f"the picture is {width}x{height} px; send at most {MAX_SIDE} px a side "
+                       f"and {max_pixels} px altogether.")  # fmt: skip
+
+
+def _check_kind(image: Image.Image, data: bytes) -> None:
+    # An MPO file, a phone's JPEG with a preview behind it, has frames too: its first is the picture.
+    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
+        raise _invalid("the picture is animated; send one frame as PNG, JPEG or WebP.")
+    depth, colour_type = (data[24], data[25]) if image.format == "PNG" else (8, 2)
+    if depth == 16 and (colour_type != 0 or "transparency" in image.info):
+        raise _invalid("16 bits a channel are supported in greyscale without transparency only; "
+                       "save the picture with 8 bits a channel.")  # fmt: skip
+    if image.mode not in (*MODES, "CMYK"):
+        raise _invalid(f"the colour mode {image.mode} is not supported; save the picture as RGB.")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return image
+
+
+def _picture(image: Image.Image) -> Picture:
+    metadata = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
+    if image.mode == "CMYK":
+        image = image.convert("RGB")
+        metadata.pop("icc_profile", None)  # it describes ink
+    if image.mode == "P":
+        return Picture("P", np.asarray(image)[..., None], palette_of(image), metadata)
+    if "transparency" in image.info:
+        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if image.mode == "1":
+        black_white = np.array([[0, 0, 0, 255], [255, 255, 255, 255]], np.uint8)
+        return Picture("1", np.asarray(image)[..., None].astype(np.uint8), black_white, metadata)
+    pixels = np.asarray(image)
+    return Picture(image.mode, pixels if pixels.ndim == 3 else pixels[..., None], None, metadata)
+
+
+def _webp_canvas(data: bytes) -> tuple[int, int]:
+    """Width and height in a WebP header (RFC 9649). Raises EditError invalid_image."""
+    chunk, head = data[12:16], data[20:30].ljust(10, b"\0")
+    if chunk == b"VP8X":
+        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
+    if chunk == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if chunk == b"VP8 ":
+        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
+    raise _invalid("the picture's header is damaged; save it again as PNG, JPEG or WebP.")
+
+
+def _seen(rgba: np.ndarray) -> np.ndarray:
+    if rgba[..., 3].min(initial=255) == 255:
+        return rgba[..., :3]
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    return _rounded(255 + (rgba[..., :3] - np.float32(255)) * alpha, np.uint8)
+
+
+def _rounded(values: np.ndarray, dtype: Any) -> np.ndarray:
+    return np.rint(np.clip(values, 0, np.iinfo(dtype).max)).astype(dtype)
+
+
+def _invalid(sentence: str) -> EditError:
+    return EditError("invalid_image", sentence)

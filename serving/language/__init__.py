@@ -1,0 +1,1 @@
+"""Sentences: what they ask for, what a phrase means, and the language model that reads them."""

@@ -1,0 +1,95 @@
+"""What a phrase that names a thing means: its noun, colour, place and landmark."""
+
+import re
+from dataclasses import dataclass
+
+ARTICLES = frozenset("the a an this that these those my your our his her its their some any another".split())
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (214, 40, 40),
+    "orange": (240, 130, 30),
+    "yellow": (245, 210, 50),
+    "green": (50, 150, 70),
+    "blue": (45, 95, 205),
+    "purple": (130, 65, 170),
+    "white": (245, 245, 245),
+    "black": (30, 30, 30),
+    "pink": (240, 130, 180),
+    "brown": (120, 75, 45),
+    "grey": (128, 128, 128),
+    "gray": (128, 128, 128),
+    "violet": (140, 80, 200),
+    "turquoise": (60, 200, 190),
+    "cyan": (40, 200, 220),
+    "magenta": (210, 50, 160),
+    "beige": (225, 210, 175),
+    "golden": (212, 165, 45),
+    "silver": (190, 192, 196),
+    "maroon": (110, 25, 35),
+    "navy": (25, 35, 95),
+    "teal": (20, 120, 125),
+}
+"""RGB of the colour words that an object can be picked by, 0 … 255."""
+
+_SHADES = "light|dark|bright|pale|deep"
+
+_SIDES = {
+    "left": r"(?:(?:on|at|to) (?:the |my )?)?(?:far )?left(?:[- ]?(?:hand|most))?(?: (?:side|one|corner))?",
+    "right": r"(?:(?:on|at|to) (?:the |my )?)?(?:far )?right(?:[- ]?(?:hand|most))?(?: (?:side|one|corner))?",
+    "top": r"(?:(?:on|at) (?:the )?top|in the top corner|topmost|top|upper(?:most)?)(?! of\b)",
+    "bottom": r"(?:(?:on|at) (?:the )?bottom|bottom(?:most)?|lower(?:most)?)(?! of\b)",
+    "middle": r"(?:in|at) (?:the )?(?:middle|cent(?:re|er))|middle|cent(?:re|er)|central",
+    "largest": r"(?:largest|biggest|larger|bigger|large|big|huge|giant)",
+    "smallest": r"(?:smallest|littlest|smaller|tiniest|small|little|tiny)",
+}
+
+_RELATION = re.compile(
+    r"^(?P<head>.+?) (?:next to|close to|near|beside|by|behind|under|above|below|in front of|on top of|in|on)"
+    r" (?:the|a|an|my|your) (?!(?:far |very )?(?:left|right|top|bottom|upper|lower|middle|cent|front|back|fore|corner))"
+    r"(?P<landmark>.+)$"
+)
+
+
+@dataclass(frozen=True)
+class Referent:
+    """The object that a phrase means: `side` is a key of the words left, right, top, …, smallest."""
+
+    noun: str
+    colour: str | None
+    side: str | None
+
+
+def part_landmark(phrase: str) -> tuple[str, str]:
+    """A phrase and the thing that it gives as a landmark: "dog next to the red car" -> "dog", "red car"."""
+    found = _RELATION.match(" ".join(phrase.lower().split()))
+    return (found["head"], found["landmark"]) if found else (phrase, "")
+
+
+def referent(phrase: str) -> Referent:
+    """The noun, colour and side of a target phrase: "red car on the left" -> car, red, left.
+
+    Words that are neither stay in the noun; so does a word that would otherwise leave no noun ("the orange").
+    """
+    rest = strip_articles(" ".join(phrase.lower().split()))
+    side = None
+    for name, pattern in _SIDES.items():
+        without = " ".join(re.sub(rf"(?<![\w-])(?:{pattern})(?![\w-])", " ", rest, count=1).split())
+        if without != rest and strip_articles(without):
+            rest, side = strip_articles(without), name
+            break
+    colour = None
+    words = "|".join(COLOURS)
+    pattern = rf"\b(?:(?:{_SHADES}) )?({words})(?: and (?:{words}))*\b"
+    if found := re.search(pattern, rest):
+        without = " ".join((rest[: found.start()] + rest[found.end() :]).split())
+        if without:
+            rest, colour = without, found[1]
+    return Referent(rest, colour, side)
+
+
+def strip_articles(phrase: str) -> str:
+    """The phrase without the articles and possessives that it starts with."""
+    words = phrase.split()
+    while words and words[0].lower() in ARTICLES:
+        words = words[1:]
+    return " ".join(words)

@@ -1,0 +1,1 @@
+"""The parent process: starts tritonserver, keeps it alive and stops it."""

@@ -1,0 +1,133 @@
+"""A real inference on every step of a running server: a warm-up, and proof that it works, not only answers.
+
+The picture and its mask are made up, so it does not matter what the weights know.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from serving.errors import EditError, away
+from serving.imaging.picture import Picture, encode, encode_mask
+from serving.launcher.control_client import CallError, Local
+from serving.launcher.preflight import LaunchError
+
+SIDE = 256
+SENTENCE = "Replace the car with a bicycle"
+NETWORKS = {
+    "parse": (),
+    "mask": ("segmenter",),
+    "inpaint": ("text_encoder", "vae_encoder", "unet", "vae_decoder"),
+}
+"""The steps, and the networks that each calls."""
+EXPECTED = ("not_an_edit", "object_not_found")
+"""Errors of steps that work: the weights need not find anything in the made-up picture."""
+PASSING = ("overloaded", "restarting", "cancelled")
+"""Errors of steps that are busy, or being mended."""
+EVERY = 10.0
+"""Seconds between two looks for a step that nobody used."""
+AT_MOST = 0.1
+"""Share of the time that those requests may take: they are seconds of work for large networks on a CPU."""
+
+
+class StepError(LaunchError):
+    """`step` failed on a plain request; `hung`: it gave no answer. `typed` is the error of its own, if it is one."""
+
+    def __init__(self, step: str, error: CallError) -> None:
+        super().__init__(f"the step '{step}' fails on a plain request: {error.message}")
+        self.step = step
+        self.hung = error.status is None
+        self.typed = EditError.parse(error.message)
+        self.passing = away(error.message) if self.typed is None else self.typed.name in PASSING
+
+
+def probe(server: Local, timeout: float) -> None:
+    """Call parse, mask and inpaint once each; LaunchError says which of them fails. `timeout` in seconds a call."""
+    for step in NETWORKS:
+        probe_step(server, step, timeout)
+
+
+def probe_step(server: Local, step: str, timeout: float) -> None:
+    """Call one step and through it its networks; StepError when it fails, with what it says."""
+    try:
+        server.infer(step, {name: _array(value) for name, value in _request(step).items()}, timeout)
+    except CallError as error:
+        failure = StepError(step, error)
+        if failure.typed is None or failure.typed.name not in EXPECTED:
+            raise failure from None
+
+
+def _request(step: str) -> dict[str, bytes | str | int]:
+    nonce = secrets.token_hex(4)  # nothing that a step remembers
+    if step == "parse":
+        return {"prompt": f"{SENTENCE} {nonce}"}
+    ramp = np.linspace(0, 255, SIDE, dtype=np.uint8)
+    picture = encode(Picture("RGB", np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], -1)))
+    if step == "mask":
+        return {"image": picture, "target": f"car {nonce}"}
+    hole = np.zeros((SIDE, SIDE), np.uint8)
+    hole[SIDE // 3 : -SIDE // 3, SIDE // 3 : -SIDE // 3] = 255
+    return {
+        "image": picture,
+        "mask_image": encode_mask(hole),
+        "caption": f"a bicycle {nonce}",
+        "num_inference_steps": 2,
+    }
+
+
+def _array(value: bytes | str | int) -> np.ndarray:
+    content = value.encode() if isinstance(value, str) else value
+    return np.array([[content]], np.int32 if isinstance(value, int) else np.object_)
+
+
+class Canary:
+    """A plain request to each step that has had no success since the last look, in a thread of its own.
+
+    `patience`: seconds that a step may take for it while neither it nor a network of it succeeds with anything.
+    """
+
+    def __init__(self, server: Local, patience: float) -> None:
+        self._server = server
+        self._patience = patience
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="canary")
+        self._running: Future[StepError | None] | None = None
+        self._began = time.monotonic()
+        self._next = self._began + EVERY
+        self._seen: dict[str, int] = {}
+
+    def soon(self) -> None:
+        """Something was started again: every step is to prove itself."""
+        self._next, self._seen = 0.0, {}
+
+    def look(self) -> StepError | None:
+        """The failure that the last request found, once. CallError when the server does not answer."""
+        if self._running is None and time.monotonic() >= self._next:
+            self._began = time.monotonic()
+            self._next = self._began + EVERY
+            self._running = self._pool.submit(self._ask)
+        if self._running is None or not self._running.done():
+            return None
+        if self._next > 0.0:  # nobody asked for another one soon
+            self._next = max(self._next, self._began + (time.monotonic() - self._began) / AT_MOST)
+        finished, self._running = self._running, None
+        return finished.result()
+
+    def _ask(self) -> StepError | None:
+        before = self._server.successes()
+        idle = [step for step in NETWORKS if before.get(step, 0) <= self._seen.get(step, 0)]
+        for step in filter(self._server.ready, idle):
+            try:
+                probe_step(self._server, step, self._patience)
+            except StepError as failure:
+                if not failure.passing and not (failure.hung and self._worked(step, before)):
+                    return failure
+        self._seen = self._server.successes()
+        return None
+
+    def _worked(self, step: str, before: dict[str, int]) -> bool:
+        after = self._server.successes()
+        return any(after.get(model, 0) > before.get(model, 0) for model in (step, *NETWORKS[step]))

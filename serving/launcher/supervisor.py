@@ -1,0 +1,154 @@
+"""Keeps a server alive: starts again what is dead or hung, a model by unload and load, else tritonserver itself.
+
+Triton's health endpoints say OK over a dead stub process. What counts here is the processes themselves, four times a
+second, that the server answers, and a real inference on each step that nobody has used for a while. What hangs inside a
+step ends itself, see `serving.steps.watchdog`.
+"""
+
+import sys
+import time
+from collections import Counter
+
+from serving.launcher.control_client import CallError
+from serving.launcher.health_probe import NETWORKS, Canary
+from serving.launcher.preflight import LaunchError
+from serving.launcher.processes import Stub, stubs
+from serving.launcher.server import FRONT_DOOR, Server
+from serving.launcher.shared_memory import FOLDER
+
+LOOK_EVERY = 0.25
+LIVE_EVERY, LIVE_WITHIN = 1.0, 10.0
+STOPPED_AFTER = 3.0
+"""Seconds that a process may be stopped by a signal."""
+HUNG_AFTER = 120.0
+"""Seconds without progress, where nothing else is said."""
+STARTS = 4
+"""Attempts to start tritonserver that may fail, or end within STEADY seconds, one after the other."""
+STEADY = 60.0
+
+
+class Supervisor:
+    """Watches `server`, which runs. `restarts` counts by model, tritonserver under its own name."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.restarts: Counter[str] = Counter()
+        patience = 2 * (server.hung_after or HUNG_AFTER)  # what hangs ends itself before
+        self._canary = Canary(server.local, patience) if server.ready_model == FRONT_DOOR else None
+        self._mended: dict[str, float] = {}
+        self._failures = 0
+        self._begin()
+
+    def run(self) -> None:
+        """Look until an exception: LaunchError when tritonserver cannot be kept alive."""
+        while True:
+            self.look()
+            time.sleep(LOOK_EVERY)
+
+    def look(self) -> None:
+        """Find what is dead and start it again."""
+        why = self._server_failure()
+        try:
+            if why is None:
+                why = self._mend_processes() or self._mend_step()
+        except CallError:
+            return  # the next look finds out why the server does not answer
+        if why is not None:
+            self._restart(why)
+
+    def _begin(self) -> None:
+        """Forget the processes of the former server."""
+        self._known: dict[int, Stub] = {stub.pid: stub for stub in stubs(self.server.pid)}
+        self._stopped: dict[int, float] = {}
+        self._started = self._lived = time.monotonic()
+
+    def _server_failure(self) -> str | None:
+        status = self.server.poll()
+        if status is not None:
+            return f"it ended with status {status}"
+        if time.monotonic() - self._lived >= LIVE_EVERY:
+            if not self.server.local.live(timeout=LIVE_WITHIN):
+                return f"it did not answer for {LIVE_WITHIN:.0f} s"
+            self._lived = time.monotonic()
+        return None
+
+    def _mend_processes(self) -> str | None:
+        """Reload the models of which a process ended; why the server must be started again if that fails."""
+        alive = {stub.pid: stub for stub in stubs(self.server.pid)}
+        self._end_stopped(alive)
+        gone = [stub for pid, stub in self._known.items() if pid not in alive]
+        # One whose like is there was ended by a load, one whose version is not READY by an unload.
+        lost = [stub for stub in gone if not any(map(stub.replaced_by, alive.values()))]
+        states = self.server.local.states() if lost else {}
+        self._known = alive
+        for stub in lost:
+            (FOLDER / stub.region).unlink(missing_ok=True)
+        # A release on trial, whose model is hidden, may fail: whoever tries it takes it away.
+        lost = [stub for stub in lost if not stub.model.startswith(".")]
+        crashed = {stub.model for stub in lost if states.get(stub.model, {}).get(stub.version) == "READY"}
+        return self._reload(sorted(crashed), "a process of it ended")
+
+    def _end_stopped(self, alive: dict[int, Stub]) -> None:
+        now = time.monotonic()
+        self._stopped = {pid: self._stopped.get(pid, now) for pid, stub in alive.items() if stub.state() == "T"}
+        for pid, since in self._stopped.items():
+            if now - since > STOPPED_AFTER:
+                alive[pid].kill()
+
+    def _mend_step(self) -> str | None:
+        """Reload a step that fails, and its networks; why the server must be started again if that did not help."""
+        failed = self._canary.look() if self._canary else None
+        if failed is None:
+            return None
+        now = time.monotonic()
+        if now - self._mended.get(failed.step, -STEADY) < STEADY:
+            return str(failed)
+        self._mended[failed.step] = now
+        models = [failed.step, *NETWORKS[failed.step]]
+        if failed.hung:  # what does not answer does not unload either
+            for stub in self._known.values():
+                if stub.model in models:
+                    stub.kill()
+        return self._reload(models, str(failed))
+
+    def _reload(self, models: list[str], why: str) -> str | None:
+        """Unload and load each; what the server says if one does not load."""
+        local = self.server.local
+        for model in models:
+            started = time.monotonic()
+            try:
+                local.unload(model)
+                local.load(model)
+            except CallError as error:
+                return f"'{model}' could not be loaded again: {error}"
+            self._tell(model, f"'{model}': {why}", started)
+        if models and self._canary:
+            self._canary.soon()
+        return None
+
+    def _restart(self, why: str) -> None:
+        """Start tritonserver again; LaunchError when it ends at once, over and over."""
+        steady = time.monotonic() - self._started > STEADY
+        self._failures = 0 if steady else self._failures
+        while True:
+            started = time.monotonic()
+            self._failures += 1
+            if self._failures > STARTS:
+                raise LaunchError(f"tritonserver was started {STARTS} times and does not stay: {why}.")
+            time.sleep(self._failures - 1)
+            try:
+                self.server.restart()
+            except LaunchError as error:
+                why = str(error)
+                continue
+            self._tell("tritonserver", f"tritonserver: {why}", started)
+            return self._begin()
+
+    def _tell(self, name: str, what: str, started: float) -> None:
+        self.restarts[name] += 1
+        print(
+            f"recast: {what}; started again in {time.monotonic() - started:.1f} s "
+            f"(restarts of {name}: {self.restarts[name]})",
+            file=sys.stderr,
+            flush=True,
+        )

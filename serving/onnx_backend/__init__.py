@@ -1,0 +1,1 @@
+"""Triton's `onnxruntime` backend in Python, for servers without the C++ one."""

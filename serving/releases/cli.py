@@ -1,0 +1,128 @@
+"""`recast releases`: what an operator does to a server whose model repository is at hand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recast.client import Client
+from recast.commands import Outcome
+
+from serving.releases.deploy import NotPossible, Releases, Step
+from serving.releases.manifest import STEPS, Release, on_disk
+
+WORDS = {
+    "list": "which releases are in force, since when, and which there are",
+    "deploy": "verify a release, load it beside the one in force, try it, then put it in force",
+    "promote": "put a canary in force for all requests",
+    "rollback": "take a canary back, or put the release before in force again",
+    "verify": "hold a release's files against its manifest",
+}
+
+
+def add_commands(parsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add `releases` and what it can do to the command's `parsers`."""
+    about = "swap releases of a running server, whose model repository is at hand; alone: list"
+    shared = argparse.ArgumentParser(add_help=False, parents=[common])
+    shared.add_argument("--model-repository", type=Path, default=Path("model_repository"), metavar="FOLDER",
+                        help="the folder that the server serves (%(default)s)")  # fmt: skip
+    releases = parsers.add_parser("releases", help=about, description=about, parents=[shared], allow_abbrev=False)
+    releases.set_defaults(run=show)
+    actions = releases.add_subparsers(metavar="ACTION")
+    for name, run in _ACTIONS.items():
+        words = WORDS[name]
+        action = actions.add_parser(name, help=words, description=words, parents=[shared], allow_abbrev=False)
+        action.set_defaults(run=run)
+        if name in ("deploy", "verify"):
+            action.add_argument("number", type=int, metavar="N", help="the release")
+        if name != "list":
+            words = "this step alone; may be given again (default: all that it can concern)"
+            action.add_argument("--step", choices=STEPS, action="append", default=[], help=words)
+        if name == "deploy":
+            action.add_argument("--share", type=_share, metavar="5%%", help="of requests that it answers, as a canary")
+
+
+def show(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast releases list`."""
+    steps = _releases(arguments, client).steps()
+    return Outcome({"steps": [_document(step) for step in steps]}, [_line(step) for step in steps])
+
+
+def deploy(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast releases deploy`."""
+    done = _releases(arguments, client).deploy(arguments.number, arguments.step, arguments.share)
+    return Outcome({"release": arguments.number, "steps": done, "share": arguments.share}, [])
+
+
+def promote(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast releases promote`."""
+    return Outcome({"steps": _releases(arguments, client).promote(arguments.step)}, [])
+
+
+def rollback(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast releases rollback`."""
+    return Outcome({"steps": _releases(arguments, client).rollback(arguments.step)}, [])
+
+
+def verify(arguments: argparse.Namespace, client: Client) -> Outcome:
+    """`recast releases verify`."""
+    repository, number = arguments.model_repository, arguments.number
+    steps = arguments.step or [step for step in STEPS if number in on_disk(repository, step)]
+    if not steps:
+        raise NotPossible(f"{repository} has no release {number}.")
+    sizes = {step: Release(repository, step, number).verify() for step in steps}
+    lines = [f"{step}: release {number} is as exported ({size / 1e6:.1f} MB)" for step, size in sizes.items()]
+    return Outcome({"release": number, "bytes": sizes}, lines)
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace, Client], Outcome]] = {
+    "list": show,
+    "deploy": deploy,
+    "promote": promote,
+    "rollback": rollback,
+    "verify": verify,
+}
+
+
+def _releases(arguments: argparse.Namespace, client: Client) -> Releases:
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+
+    return Releases(arguments.model_repository, client.control, tell)
+
+
+def _share(text: str) -> float:
+    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError("must be between 0% and 100%")
+    return share
+
+
+def _document(step: Step) -> dict[str, Any]:
+    entry = step.entry
+    return {
+        "step": step.name,
+        "in_force": entry.release,
+        "since": entry.since or None,
+        "canary": entry.canary,
+        "share": entry.share if entry.canary else None,
+        "loaded": list(step.loaded),
+        "on_disk": list(step.on_disk),
+    }
+
+
+def _line(step: Step) -> str:
+    entry = step.entry
+    parts = [f"release {entry.release} in force since {entry.since or 'the server started'}"]
+    if entry.canary:
+        parts = [f"release {entry.release} in force, {entry.canary} answers {entry.share:.1%} since {entry.since}"]
+    parts.append(f"loaded {_numbers(step.loaded)}")
+    parts.append(f"on disk {_numbers(step.on_disk)}")
+    return f"{step.name + ':':<12}{'; '.join(parts)}"
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers)) or "none"

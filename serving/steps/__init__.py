@@ -1,0 +1,1 @@
+"""What runs inside tritonserver's Python processes: the body of every model.py, and what they share."""

@@ -1,0 +1,197 @@
+"""Which edits are let in: as many as there are places, bulk edits behind interactive ones but never starved.
+
+An edit is let in before anything is computed for it, because a full queue behind the first steps would throw their work
+away. How many are under way is measured, not booked: nothing that an edit meets can leave its place taken. How many
+places there are follows from how fast edits end, so that nobody who is let in waits long, on any machine.
+"""
+
+import http.client
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.errors import EditError
+from serving.inflight import held
+
+PRIORITIES = ("interactive", "bulk")
+QUEUES = frozenset({"parse", "mask", "inpaint"})
+HANDS = QUEUES | {"replace_stream"}
+"""Where an edit is under way. One that waits for replace_stream is not: it has yet to be let in."""
+INTERVAL, WINDOW = 0.1, 0.5
+"""Seconds between two samples of what is under way, and for which a sample counts."""
+BULK_WAITS = 4.0
+"""Seconds for which a bulk edit that was refused counts as waiting: a client tries again within 2."""
+OWED_AT_MOST = 4
+PACE_WINDOW, PACE_AT_LEAST = 10.0, 5.0
+"""Seconds for which edits that end are counted, and for how many at least: edits of one batch end together."""
+PRESSURE = 0.75
+"""Share of the places whose taking means that the pace is the machine's, not the callers'."""
+_PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]+)".*\} (\S+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many edits may be under way: those that end within `seconds`, but at least `least` and at most `all`.
+
+    A bulk edit comes in while fewer than `bulk` are under way, or half of all that may be. While bulk edits wait, one
+    edit in `bulk_turn` that is let in is one of them.
+    """
+
+    all: int
+    least: int
+    seconds: int
+    bulk: int
+    bulk_turn: int
+
+    def __post_init__(self):
+        if not (1 <= self.bulk <= self.all and 2 <= self.least <= self.all) or self.seconds < 1 or self.bulk_turn < 2:
+            raise ValueError(
+                f"{self} cannot be: bulk lies between 1 and all, least between 2 and all, seconds is 1 or more, "
+                "bulk_turn 2 or more"
+            )
+
+
+class Pace:
+    """Edits that end in a second when as many are under way as may be; None until that is known.
+
+    It is learnt, and falls, only under pressure: fewer edits end also when fewer are asked for. What was seen to end
+    can be done again, so it rises at any time.
+    """
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self._seen: deque[tuple[float, int, bool]] = deque()  # when, edits ended until then, under pressure
+
+    def see(self, now: float, ended: int, pressed: bool) -> None:
+        if self._seen and now - self._seen[-1][0] > 2 * WINDOW:  # nothing was under way for a while
+            self._seen.clear()
+        self._seen.append((now, ended, pressed))
+        while now - self._seen[0][0] > PACE_WINDOW:
+            self._seen.popleft()
+        began, ended_before, _ = self._seen[0]
+        if now - began < PACE_AT_LEAST:
+            return
+        rate = (ended - ended_before) / (now - began)
+        if all(pressed for *_, pressed in self._seen) or (self.rate is not None and rate > self.rate):
+            self.rate = rate
+
+
+class Gate:
+    """Lets edits in, by what `sample` saw of those under way and those let in since.
+
+    An edit on its way from one step to the next is in no queue and in no hand, and a batch that is just taken from a
+    queue may be missed. So the most that was seen within `WINDOW` counts, and no edit may be seen twice.
+    """
+
+    def __init__(self, places: Places, measure: Callable[[], int], clock: Callable[[], float] = time.monotonic):
+        self.places = places
+        self.pace = Pace()
+        self.entered = threading.Event()
+        self._measure, self._clock = measure, clock
+        self._lock = threading.Lock()
+        self._let_in = 0  # edits, ever
+        self._last = float("-inf")
+        self._samples = [(float("-inf"), 0)]  # when, and edits under way less those let in until then
+        self._owed = 0.0  # bulk edits, for the interactive ones let in while bulk ones waited
+        self._bulk_waits_until = float("-inf")
+
+    def enter(self, priority: str) -> None:
+        """Let one edit in; raises EditError `overloaded` when there is no place for it, `invalid_option`."""
+        if priority not in PRIORITIES:
+            raise EditError("invalid_option", f"the priority is {' or '.join(PRIORITIES)}.")
+        with self._lock:
+            if not (self._bulk() if priority == "bulk" else self._interactive()):
+                raise EditError("overloaded", "as many edits are under way as the server takes; try again in a moment.")
+            self._let_in += 1
+            self._last = self._clock()
+        self.entered.set()
+
+    def sample(self) -> None:
+        """Measure how many edits are under way now."""
+        now, before = self._clock(), self._let_in
+        under_way = self._measure()
+        with self._lock:
+            recent = [sample for sample in self._samples if sample[0] > now - WINDOW]
+            self._samples = [*recent, (now, under_way - before)]
+            under_way = self._under_way()
+            self.pace.see(now, self._let_in - under_way, PRESSURE * self.limit() <= under_way)
+
+    def limit(self) -> int:
+        """How many edits may be under way now."""
+        places, rate = self.places, self.pace.rate
+        return places.all if rate is None else max(places.least, min(places.all, int(rate * places.seconds)))
+
+    def idle(self) -> bool:
+        """Whether nothing is under way, for certain."""
+        with self._lock:
+            return self._under_way() == 0 and self._clock() > self._last + WINDOW
+
+    def _under_way(self) -> int:
+        return self._let_in + max(difference for _, difference in self._samples)
+
+    def _interactive(self) -> bool:
+        bulk_waits = self._clock() <= self._bulk_waits_until
+        if not bulk_waits:
+            self._owed = 0.0
+        limit = self.limit()
+        if self._under_way() >= limit - int(self._owed):
+            return False
+        if bulk_waits:
+            self._owed = min(self._owed + 1 / (self.places.bulk_turn - 1), OWED_AT_MOST, limit // 2)
+        return True
+
+    def _bulk(self) -> bool:
+        under_way, limit = self._under_way(), self.limit()
+        if under_way < min(self.places.bulk, limit // 2):
+            self._owed = 0.0
+            return True
+        if self._owed >= 1 and under_way < limit:
+            self._owed -= 1
+            return True
+        self._bulk_waits_until = self._clock() + BULK_WAITS
+        return False
+
+
+def watch(gate: Gate) -> None:
+    """Sample for ever, while something is under way."""
+    while True:
+        gate.entered.wait()
+        gate.entered.clear()
+        time.sleep(INTERVAL)
+        gate.sample()
+        if not gate.idle():
+            gate.entered.set()
+
+
+def under_way(metrics: str, folder: Path, queues: frozenset[str] = QUEUES) -> int:
+    """Edits under way: those in `queues`, by Triton's metrics at host:port `metrics`, and those at hand.
+
+    None counts twice; one that a step takes from its queue meanwhile is missed. Raises OSError without metrics.
+    """
+    before = held(folder, HANDS)
+    waiting = sum(pending(page(metrics), queues).values())
+    after = held(folder, HANDS)
+    return waiting + sum(min(before.get(process, 0), count) for process, count in after.items())
+
+
+def pending(text: str, queues: frozenset[str] = QUEUES) -> dict[str, int]:
+    """Requests that wait for each of `queues`, all versions of it together, in a page of metrics."""
+    waiting = dict.fromkeys(queues, 0)
+    for model, count in _PENDING.findall(text):
+        if model in waiting:
+            waiting[model] += int(float(count))
+    return waiting
+
+
+def page(metrics: str, timeout: float = 1.0) -> str:
+    """The page of metrics at host:port `metrics`; raises OSError. `timeout` in seconds."""
+    connection = http.client.HTTPConnection(metrics, timeout=timeout)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()

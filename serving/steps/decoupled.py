@@ -1,0 +1,42 @@
+"""A step that answers as it goes: a decoupled Triton Python model."""
+
+import time
+from collections.abc import Generator
+
+from serving.steps.bls import Caller
+from serving.steps.step import Step, guarded, response
+from serving.steps.tensors import Outputs
+from serving.steps.watchdog import watched
+
+FINAL = 1
+"""TRITONSERVER_RESPONSE_COMPLETE_FINAL: nothing comes after this response."""
+
+
+class StreamingStep(Step):
+    """A Triton Python model that sends several responses to a request, the last of them its result.
+
+    A request holds its instance until the last response, so the instances are how many are worked on at once. Its
+    `Caller` knows when the client cancels the call or is gone.
+    """
+
+    def respond_each(self, request, caller: Caller) -> Generator[Outputs, None, Outputs]:
+        """Yield the outputs of each response but the last, and return those of the last; raises EditError."""
+        raise NotImplementedError
+
+    def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
+        for request in requests:
+            started, sender = time.perf_counter(), request.get_response_sender()
+            with watched(), self.holding(1):
+                answer = guarded(self._send_all_but_the_last, request, sender)
+            sender.send(response(answer), flags=FINAL)
+            self.note(request, answer, started)
+
+    def _send_all_but_the_last(self, request, sender) -> Outputs:
+        caller = Caller(request, gone=sender.is_cancelled)
+        caller.check()  # one that was cancelled in the queue is not begun
+        answers = self.respond_each(request, caller)
+        while True:
+            try:
+                sender.send(response(next(answers)))
+            except StopIteration as end:
+                return end.value

@@ -1,0 +1,60 @@
+"""mask: a picture and the name of a thing in it become the thing's outline and the mask of the edit."""
+
+import hashlib
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from serving.diffusion.options import MAX_PROMPT_CHARS
+from serving.errors import EditError
+from serving.imaging import picture
+from serving.recent import Recent
+from serving.segmentation.edit_mask import edit_mask
+from serving.segmentation.segmenter import Masker
+from serving.steps.bls import Caller
+from serving.steps.report import extended
+from serving.steps.step import Step
+from serving.steps.tensors import blob, bytes_tensor, text
+
+INTENTS = ("", "replace", "recolour", "remove")
+REMEMBERED = 32
+"""Masks that are given again when the same picture is edited again; as PNG files they are small."""
+
+
+class TritonPythonModel(Step):
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        self.masker = Masker(folder)
+        self.answers: Recent[dict[str, np.ndarray]] = Recent(REMEMBERED)
+
+    def respond(self, request) -> dict[str, np.ndarray]:
+        started = time.perf_counter()
+        data, target, intent = blob(request, "image"), text(request, "target"), text(request, "intent", "")
+        if intent not in INTENTS:
+            known = ", ".join(INTENTS[1:])
+            raise EditError("invalid_option", f"the intent '{intent[:20]}' is unknown; known: {known}.")
+        if len(target) > MAX_PROMPT_CHARS:
+            raise EditError("invalid_prompt", f"the target has {len(target)} characters; send at most "
+                                              f"{MAX_PROMPT_CHARS}.")  # fmt: skip
+        caller = Caller(request)
+        key = (hashlib.sha256(data).digest(), target, intent)
+        return self.answers.get(key, lambda: self._answer(caller, data, target, intent, started))
+
+    def _answer(self, caller: Caller, data: bytes, target: str, intent: str, started: float) -> dict[str, np.ndarray]:
+        image = picture.decode(data)
+        found = self.masker.find(image, target, partial(self._segment, caller))
+        mask = picture.encode_mask(edit_mask(found.object_mask, intent, found.others))
+        outline = picture.encode_mask(found.object_mask)
+        return {
+            "mask_image": bytes_tensor(mask),
+            "object_mask": bytes_tensor(outline),
+            "mask_score": np.array([[found.score]], np.float32),
+            "mask_report": bytes_tensor(extended({}, "mask", self.version, started, candidates=found.candidates)),
+        }
+
+    def _segment(
+        self, caller: Caller, pixel_values: np.ndarray, input_ids: np.ndarray, attention_mask: np.ndarray
+    ) -> np.ndarray:
+        inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
+        return caller.infer("segmenter", inputs, ["logits"], version=self.version)["logits"]

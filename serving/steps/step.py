@@ -1,0 +1,152 @@
+"""A Triton Python model of ours: load, respond, and an exception turned into that request's own error."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.errors import EditError, out_of_memory
+from serving.inflight import FOLDER, Hands
+from serving.steps.bls import parameters, passed_on
+from serving.steps.canary import Sharing
+from serving.steps.edit_log import Journal
+from serving.steps.tensors import Outputs, blob, text
+from serving.steps.watchdog import watched
+
+try:
+    import triton_python_backend_utils as pb_utils
+except ImportError:  # outside tritonserver: the pure functions stay importable for unit tests
+    pb_utils = None
+
+
+class Step:
+    """A Triton Python model: `load` once, then `respond` to each request.
+
+    model.py is `class TritonPythonModel(Step)`. Set before `load`: `self.device`, "cpu" or "cuda:N", from the
+    instance group, `self.repository`, the folder of all models, `self.version`, the release served, which is also the
+    version of the networks to call, and `self.journal`, which counts and logs what the step answers.
+    A step that works on several requests at once overrides `respond_all` instead of `respond`.
+    """
+
+    device: str
+    version: int
+    journal: Journal
+    repository: Path
+    released_as: str | None = None
+    """The step whose release this model serves in another way; None for the step itself."""
+    hands: Hands | None = None
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        gpu = args["model_instance_kind"] == "GPU"
+        self.device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
+        self.version = int(args["model_version"])
+        self.journal = Journal(args["model_name"], self.version, pb_utils.Logger)
+        self.hands = Hands(args["model_name"], Path(os.environ[FOLDER])) if FOLDER in os.environ else None
+        self._model, folder = args["model_name"], Path(args["model_repository"])
+        self.repository = folder.parent
+        self.sharing = Sharing(self.repository, self.released_as or self._model, self.version)
+        self.load(folder / args["model_version"], self.version, parameters)
+
+    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+        """Read what the release's version `folder` holds; an exception fails the load with its message."""
+
+    def respond(self, request) -> Outputs:
+        """The outputs of one request by name, batch axis included; raises EditError."""
+        raise NotImplementedError
+
+    def respond_all(self, requests) -> list[Outputs | EditError]:
+        """One answer for each request, in order."""
+        return [guarded(self.respond, request) for request in requests]
+
+    def execute(self, requests) -> list:
+        return self._shared(requests) if self.sharing.shared() else self._own(requests)
+
+    def _shared(self, requests) -> list:
+        """The answers while this release is a canary: those that are not for it come from the release in force."""
+        releases = [self.sharing.release_for(key_of(request)) for request in requests]
+        own = [request for request, release in zip(requests, releases, strict=True) if release == self.version]
+        with ThreadPoolExecutor(len(requests)) as pool:
+            others = [
+                pool.submit(passed_on, request, self._model, release)
+                for request, release in zip(requests, releases, strict=True)
+                if release != self.version
+            ]
+            ours, theirs = iter(self._own(own) if own else ()), iter(others)
+            return [next(ours) if release == self.version else next(theirs).result() for release in releases]
+
+    def _own(self, requests) -> list:
+        started = time.perf_counter()
+        with watched(), self.holding(len(requests)):
+            answers = guarded(self.respond_all, requests)
+        if isinstance(answers, EditError):
+            if len(requests) > 1:  # each alone, so that only the guilty one gets the error
+                return [self._own([request])[0] for request in requests]
+            answers = [answers]
+        for request, answer in zip(requests, answers, strict=True):
+            self.note(request, answer, started)
+        return [response(answer) for answer in answers]
+
+    def note(self, request, answer: Outputs | EditError, started: float) -> None:
+        """Have the journal record an answer to a request on which work began at `started`, of perf_counter."""
+        self.journal.note(request.request_id(), intent_of(request, answer), answer, started)
+
+    def holding(self, requests: int) -> AbstractContextManager[None]:
+        """Tells, for as long as the block lasts, that this process has so many requests at hand."""
+        return self.hands.holding(requests) if self.hands is not None else nullcontext()
+
+
+def log_error(message: str) -> None:
+    """Write to the server's log."""
+    pb_utils.Logger.log_error(message)
+
+
+def guarded(function, *arguments) -> Any:
+    """`function(*arguments)`, an exception turned into the EditError to answer with.
+
+    Too little memory is `overloaded`. Unforeseen exceptions become `internal` with no detail. Either has the exception
+    as its `__cause__`, for the journal.
+    """
+    try:
+        return function(*arguments)
+    except EditError as error:
+        return error
+    except Exception as error:
+        if out_of_memory(error):
+            failure = EditError("overloaded", "there is no memory for this request now; try again, or send less.")
+        else:
+            failure = EditError("internal", "the server failed on this request; its log says why.")
+        failure.__cause__ = error
+        return failure
+
+
+def intent_of(request, answer: Outputs | EditError) -> str:
+    """What the caller wants: as `parse` understood it, or as a later step's input says; "" when nobody knows."""
+    if isinstance(answer, dict) and "intent" in answer:
+        return answer["intent"].item().decode()
+    known = guarded(text, request, "intent", "")
+    return known if isinstance(known, str) else ""
+
+
+def key_of(request) -> bytes:
+    """What decides which release answers beside a canary: `canary_key` where given, else picture or sentence."""
+    given = parameters(request).get("canary_key")
+    if given is not None:
+        return str(given).encode()
+    return guarded(blob, request, "image", None) or guarded(blob, request, "prompt", None) or b""
+
+
+def response(answer: Outputs | EditError):
+    """The Triton response that carries outputs or an error."""
+    if isinstance(answer, EditError):
+        code = getattr(pb_utils.TritonError, answer.code)
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answer), code))
+    return pb_utils.InferenceResponse(
+        [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in answer.items()]
+    )
