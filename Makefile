@@ -21,9 +21,10 @@ demo: export  ## start the server, replace an object in a picture, show before /
 test: export  ## every test that runs on a plain machine: unit, contract, parity, served, fault
 	@$(BIN)/python -m pytest
 
-check: $(READY)  ## lint and types
+check: $(READY)  ## lint, types, and who may import whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 setup: $(READY)  ## the virtual environment with everything pinned
 

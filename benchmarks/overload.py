@@ -34,9 +34,9 @@ from tritonclient.utils import serialize_byte_tensor
 from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
-from serving.errors import EditError
 from serving.launcher.server import Server
 from serving.launcher.tritonserver import quickest_config
+from serving.triton_errors import parse_error
 
 CLIENTS, PICTURES, STEPS = 16, 100, 20
 NORMAL_SHARE = 0.5
@@ -99,7 +99,7 @@ def asker(channel: grpc.aio.Channel) -> Ask:
             await infer(request, timeout=120)
             name = "edit"
         except grpc.aio.AioRpcError as error:
-            typed = EditError.parse(error.details() or "")
+            typed = parse_error(error.details() or "")
             name = typed.name if typed is not None else f"untyped: {error.code().name}: {error.details()}"
         return Answer(sent, time.perf_counter() - sent, name)
 

@@ -11,8 +11,9 @@ from typing import Any
 from export.checkpoint import overridden, settings
 from export.errors import ExportError
 from export.presets import PRESETS, Hub, Preset, covering, table
-from export.release import STEPS, Release, exclusive
+from export.release import Release, exclusive
 from export.steps import Order, Source, export
+from serving.topology import STEPS
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -17,16 +17,7 @@ from typing import Any
 from export import manifest
 from export.errors import ExportError
 from serving.releases.manifest import INACTIVE
-
-STEPS: dict[str, tuple[str, ...]] = {
-    "mask": ("segmenter",),
-    "inpaint": ("text_encoder", "vae_encoder", "vae_decoder", "unet"),
-    "parse": (),
-}
-"""The steps, and the networks that are released with each."""
-
-DOORS: dict[str, tuple[str, ...]] = {"inpaint": ("replace_stream",)}
-"""Models that serve a step's release in another way: a copy of its files beside a model.py of their own."""
+from serving.topology import SERVED_BY, released_with
 
 
 @dataclass(frozen=True)
@@ -51,11 +42,11 @@ class Release:
     @property
     def models(self) -> tuple[str, ...]:
         """Every model of the release, the step last."""
-        return (*STEPS[self.step], *self.doors, self.step)
+        return released_with(self.step)
 
     @property
     def doors(self) -> tuple[str, ...]:
-        return DOORS.get(self.step, ())
+        return SERVED_BY.get(self.step, ())
 
     def place(self, model: str) -> Path:
         return self.repository / model / str(self.number)

@@ -1,26 +1,22 @@
-"""The errors a caller can receive, each with the Triton status code that carries it."""
+"""The errors a caller can receive, by name."""
 
-import re
-
-CODES = {
-    "invalid_image": "INVALID_ARG",
-    "invalid_prompt": "INVALID_ARG",
-    "invalid_option": "INVALID_ARG",
-    "not_an_edit": "INVALID_ARG",
-    "object_not_found": "NOT_FOUND",
-    "overloaded": "UNAVAILABLE",
-    "restarting": "UNAVAILABLE",
-    "cancelled": "CANCELLED",
-    "internal": "INTERNAL",
-}
-_PREFIX = re.compile(r"\A(?:\[request id: [^\]]*\] )?(?:in ensemble '[^']*', )*")
-
-# Triton's words for a model whose process is dead, and for one that is not there between an unload and a load.
-_AWAY = ("is not healthy", "not ready", "has no available versions", "is stopping")
+NAMES = frozenset(
+    (
+        "invalid_image",
+        "invalid_prompt",
+        "invalid_option",
+        "not_an_edit",
+        "object_not_found",
+        "overloaded",
+        "restarting",
+        "cancelled",
+        "internal",
+    )
+)
 
 
 class EditError(Exception):
-    """A request that cannot be served: `name` is a key of CODES, `sentence` says why and what to do.
+    """A request that cannot be served: `name` is one of NAMES, `sentence` says why and what to do.
 
     `str(error)` is the message on the wire: "name: sentence". `noted` tells that the journal of the step that raised
     it has it, and later ones need not.
@@ -29,38 +25,14 @@ class EditError(Exception):
     noted = False
 
     def __init__(self, name: str, sentence: str):
-        if name not in CODES:
-            raise ValueError(f"unknown error name {name!r}; known: {', '.join(CODES)}")
+        if name not in NAMES:
+            raise ValueError(f"unknown error name {name!r}; known: {', '.join(sorted(NAMES))}")
         super().__init__(f"{name}: {sentence}")
         self.name = name
         self.sentence = sentence
 
-    @property
-    def code(self) -> str:
-        """The Triton code's name, an attribute of `TritonError`."""
-        return CODES[self.name]
-
     def __reduce__(self):
         return EditError, (self.name, self.sentence)
-
-    @classmethod
-    def parse(cls, message: str) -> "EditError | None":
-        """The typed error in a Triton message, whatever Triton prefixed to it; None if it is untyped."""
-        message = _PREFIX.sub("", message, count=1)
-        name, found, sentence = message.partition(": ")
-        return cls(name, sentence) if found and name in CODES else None
-
-
-class CallFailure(Exception):
-    """What Triton says of a call of another model that failed: the cause of an EditError, for the log alone."""
-
-    def __init__(self, model: str, version: int, reason: str):
-        super().__init__(f"{model} {version}: {reason}")
-
-
-def away(message: str) -> bool:
-    """Whether Triton's message says that a model, or the process behind it, is gone for a moment."""
-    return any(words in message.lower() for words in _AWAY)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -1,25 +1,32 @@
-"""How many requests each Python model works on now: told in a folder that a server's processes share.
+"""How many requests are under way: those that wait in queues, and those that each Python model works on now.
 
-Triton tells how many requests wait for a model, but not how many it works on. Every process keeps one small file,
-locked for as long as the process lives: what a dead one left is not counted, so no crash leaves a request behind.
+Triton tells how many requests wait for a model, but not how many it works on. So every process keeps one small file in
+a folder that a server's processes share, locked for as long as the process lives: what a dead one left is not counted,
+and no crash leaves a request behind. The steps write, admission and the launcher read.
 """
 
 import fcntl
+import http.client
 import mmap
 import os
+import re
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FOLDER = "RECAST_HANDS"
-"""The variable that names the folder; without it nothing is told."""
+from serving.topology import REPLACE_STREAM, STEPS
+
+QUEUES = frozenset(STEPS)
+WORKING = QUEUES | {REPLACE_STREAM}
+"""Where an edit is under way. One that waits for replace_stream is not: it has yet to be let in."""
+_PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]+)".*\} (\S+)$', re.MULTILINE)
 _COUNT = struct.Struct("=q")
 
 
-class Hands:
-    """This process's own count for `model`. Any number of threads may hold requests."""
+class InFlight:
+    """This process's own count for `model`. Any number of threads may add requests."""
 
     def __init__(self, model: str, folder: Path):
         path = folder / f"{model}.{os.getpid()}"
@@ -31,7 +38,7 @@ class Hands:
         self._count = 0
 
     @contextmanager
-    def holding(self, requests: int) -> Iterator[None]:
+    def counting(self, requests: int) -> Iterator[None]:
         """Count `requests` for as long as the block lasts."""
         self._add(requests)
         try:
@@ -45,8 +52,8 @@ class Hands:
             _COUNT.pack_into(self._shared, 0, self._count)
 
 
-def held(folder: Path, models: frozenset[str]) -> dict[Path, int]:
-    """The requests at hand by process, for the live processes of `models`; the files of dead ones are removed."""
+def in_flight(folder: Path, models: frozenset[str]) -> dict[Path, int]:
+    """The in-flight requests by process, for the live processes of `models`; the files of dead ones are removed."""
     counts = {}
     for path in folder.iterdir():
         if path.name.partition(".")[0] not in models:
@@ -70,3 +77,33 @@ def _alive(file) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def under_way(metrics: str, folder: Path, queues: frozenset[str] = QUEUES) -> int:
+    """Edits under way: those in `queues`, by Triton's metrics at host:port `metrics`, and those worked on.
+
+    None counts twice; one that a step takes from its queue meanwhile is missed. Raises OSError without metrics.
+    """
+    before = in_flight(folder, WORKING)
+    waiting = sum(pending(page(metrics), queues).values())
+    after = in_flight(folder, WORKING)
+    return waiting + sum(min(before.get(process, 0), count) for process, count in after.items())
+
+
+def pending(text: str, queues: frozenset[str] = QUEUES) -> dict[str, int]:
+    """Requests that wait for each of `queues`, all versions of it together, in a page of metrics."""
+    waiting = dict.fromkeys(queues, 0)
+    for model, count in _PENDING.findall(text):
+        if model in waiting:
+            waiting[model] += int(float(count))
+    return waiting
+
+
+def page(metrics: str, timeout: float = 1.0) -> str:
+    """The page of metrics at host:port `metrics`; raises OSError. `timeout` in seconds."""
+    connection = http.client.HTTPConnection(metrics, timeout=timeout)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()

@@ -17,9 +17,9 @@ from benchmarks.compare.loops import System, closed_loop
 from benchmarks.rivals.notebook import Notebook
 from benchmarks.rivals.request import Request
 from benchmarks.rivals.servers import WARM_UP, rival_server
-from serving.errors import EditError
 from serving.launcher.server import Server
 from serving.launcher.tritonserver import quickest_config
+from serving.triton_errors import parse_error
 
 REPOSITORY = Path("model_repository")
 RIVALS = Path("build/rivals")
@@ -49,7 +49,7 @@ def ask(client: triton.InferenceServerClient, model: str, request: Request) -> b
             answer = client.infer(model, inputs, outputs=[triton.InferRequestedOutput("edited_image")])
             return answer.as_numpy("edited_image")[0, 0]
         except InferenceServerException as error:
-            typed = EditError.parse(error.message())
+            typed = parse_error(error.message())
             if typed is None or typed.name == "internal":
                 raise
             if typed.name != "overloaded":

@@ -12,16 +12,16 @@ import re
 import string
 from collections.abc import Callable, Sequence
 
+from serving.intents import INTENTS, NO_EDIT
 from serving.language.referring import ARTICLES
 
 START = '{"intent": "'
 MAX_SPAN_WORDS = 10
 
-EDIT_INTENTS = ("replace", "recolour", "remove")
 _TO_TARGET = '", "target": "'
 _TO_REPLACEMENT = '", "replacement": "'
 _END = '"}'
-_NO_EDIT = f"none{_TO_TARGET}{_TO_REPLACEMENT}{_END}"
+_NO_EDIT = f"{NO_EDIT}{_TO_TARGET}{_TO_REPLACEMENT}{_END}"
 
 _MARKS = string.punctuation + "“”„‘’«»‹›…–—→·。、，；：！？「」¿¡"
 
@@ -109,7 +109,7 @@ class Answer:
         self._next_field = 0
         self._node: dict = {}
         self._intent = ""
-        intents = [intent + _TO_TARGET for intent in EDIT_INTENTS] if self._values else []
+        intents = [intent + _TO_TARGET for intent in INTENTS] if self._values else []
         self._enter([*intents, _NO_EDIT])
 
     @property
@@ -126,9 +126,9 @@ class Answer:
         text = self._texts[tuple(self.tokens[self._field_start :])]
         if self._next_field == 1 and text != _NO_EDIT:
             self._intent = text.removesuffix(_TO_TARGET)
-            suffix = f"{_TO_REPLACEMENT}{_END}" if self._intent == "remove" else _TO_REPLACEMENT
+            suffix = _TO_REPLACEMENT if INTENTS[self._intent].needs_replacement else f"{_TO_REPLACEMENT}{_END}"
             self._enter([value + suffix for value in self._values])
-        elif self._next_field == 2 and self._intent != "remove":
+        elif self._next_field == 2 and self._intent and INTENTS[self._intent].needs_replacement:
             target = json.loads('"' + text.removesuffix(_TO_REPLACEMENT) + '"')
             elsewhere = _values(_without(self._sentence, target))
             self._enter([value + _END for value in elsewhere or self._values])

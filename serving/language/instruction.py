@@ -6,9 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 
 from serving.errors import EditError
+from serving.intents import INTENTS, NO_EDIT
 from serving.language.referring import ARTICLES, referent
-
-INTENTS = ("replace", "recolour", "remove", "none")
 
 MAX_PROMPT_CHARS = 1000
 
@@ -42,7 +41,7 @@ def check_prompt(prompt: str, max_chars: int = MAX_PROMPT_CHARS) -> str:
 def read_answer(answer: str) -> Edit:
     """The edit in the language model's JSON; EditError not_an_edit when the intent is none."""
     edit = Edit(**json.loads(answer))
-    if edit.intent == "none":
+    if edit.intent == NO_EDIT:
         raise EditError("not_an_edit", f"the sentence names nothing to replace, recolour or remove. {_EXAMPLE}")
     return edit
 
@@ -59,8 +58,6 @@ def with_article(phrase: str) -> str:
 
 def caption(edit: Edit) -> str:
     """What the diffusion model shall draw in the mask: "a bicycle", "a blue house", "empty background"."""
-    if edit.intent == "remove":
-        return "empty background"
-    if edit.intent == "recolour":
-        return with_article(f"{edit.replacement} {referent(edit.target).noun}")
-    return with_article(edit.replacement)
+    given = {"replacement": edit.replacement, "noun": referent(edit.target).noun}
+    text = INTENTS[edit.intent].caption.format(**given)
+    return with_article(text) if edit.replacement else text

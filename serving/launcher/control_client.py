@@ -15,7 +15,7 @@ from tritonclient.utils import (
 )
 
 from serving.launcher.security import ADMIN_HEADER
-from serving.steps.edit_log import CANARY
+from serving.topology import HEALTH_PROBE
 
 LOAD_TIMEOUT = 600.0  # seconds
 CALL_TIMEOUT = 10.0
@@ -107,7 +107,7 @@ class Local:
         """The outputs of one inference by name; arrays carry the batch axis, objects of bytes are BYTES."""
         contents = {name: _content(array) for name, array in inputs.items()}
         head = {
-            "id": CANARY,
+            "id": HEALTH_PROBE,
             "inputs": [
                 {
                     "name": name,

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 
 from serving.launcher.control_client import CallError, Local
+from serving.topology import ENTRY_POINTS, STEPS
 
-DOORS = ("replace", "replace_stream")
-STEPS = ("parse", "mask", "inpaint")
 QUIET = 0.6
 """Seconds without a request after which nobody is inside: longer than one is on its way between two steps."""
 LOOK = 0.1
@@ -25,9 +24,9 @@ def drain(server: Local, seconds: float, under_way: Callable[[], int]) -> bool:
     """
     deadline = time.monotonic() + seconds
     try:
-        if not set(DOORS) & set(server.states()):
+        if not set(ENTRY_POINTS) & set(server.states()):
             return False
-        for models in (DOORS, STEPS):
+        for models in (ENTRY_POINTS, STEPS):
             for model in models:
                 server.unload(model, timeout=5)
             if not _quiet(under_way, deadline):

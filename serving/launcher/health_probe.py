@@ -5,25 +5,21 @@ The picture and its mask are made up, so it does not matter what the weights kno
 
 from __future__ import annotations
 
+import io
 import secrets
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+from PIL import Image
 
-from serving.errors import EditError, away
-from serving.imaging.picture import Picture, encode, encode_mask
 from serving.launcher.control_client import CallError, Local
 from serving.launcher.preflight import LaunchError
+from serving.topology import NETWORKS
+from serving.triton_errors import is_away, parse_error
 
 SIDE = 256
 SENTENCE = "Replace the car with a bicycle"
-NETWORKS = {
-    "parse": (),
-    "mask": ("segmenter",),
-    "inpaint": ("text_encoder", "vae_encoder", "unet", "vae_decoder"),
-}
-"""The steps, and the networks that each calls."""
 EXPECTED = ("not_an_edit", "object_not_found")
 """Errors of steps that work: the weights need not find anything in the made-up picture."""
 PASSING = ("overloaded", "restarting", "cancelled")
@@ -41,8 +37,8 @@ class StepError(LaunchError):
         super().__init__(f"the step '{step}' fails on a plain request: {error.message}")
         self.step = step
         self.hung = error.status is None
-        self.typed = EditError.parse(error.message)
-        self.passing = away(error.message) if self.typed is None else self.typed.name in PASSING
+        self.typed = parse_error(error.message)
+        self.passing = is_away(error.message) if self.typed is None else self.typed.name in PASSING
 
 
 def probe(server: Local, timeout: float) -> None:
@@ -66,17 +62,23 @@ def _request(step: str) -> dict[str, bytes | str | int]:
     if step == "parse":
         return {"prompt": f"{SENTENCE} {nonce}"}
     ramp = np.linspace(0, 255, SIDE, dtype=np.uint8)
-    picture = encode(Picture("RGB", np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], -1)))
+    picture = _png(np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], -1))
     if step == "mask":
         return {"image": picture, "target": f"car {nonce}"}
     hole = np.zeros((SIDE, SIDE), np.uint8)
     hole[SIDE // 3 : -SIDE // 3, SIDE // 3 : -SIDE // 3] = 255
     return {
         "image": picture,
-        "mask_image": encode_mask(hole),
+        "mask_image": _png(hole),
         "caption": f"a bicycle {nonce}",
         "num_inference_steps": 2,
     }
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def _array(value: bytes | str | int) -> np.ndarray:

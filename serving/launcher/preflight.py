@@ -10,7 +10,8 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
-from serving.releases.manifest import STEPS, BadRelease, Release
+from serving.releases.manifest import BadRelease, Release
+from serving.topology import STEPS
 
 GLIBC_NEEDED = (2, 35)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from serving.environment import ADMIN_KEY
 from serving.launcher.preflight import LaunchError
 
-ADMIN_KEY = "RECAST_ADMIN_KEY"
 ADMIN_HEADER = "admin-key"
 """The header on HTTP; on gRPC Triton puts `triton-grpc-protocol-` before it."""
 CONTROL = ("model-repository", "model-config", "shared-memory", "trace", "logging")

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from serving import environment as variables
+from serving.inflight import WORKING, under_way
 from serving.launcher import hidden_arguments, telemetry
 from serving.launcher.control_client import Local
 from serving.launcher.drain import drain
@@ -21,13 +23,11 @@ from serving.launcher.security import LOOPBACK, Access, Tls, admin_key
 from serving.launcher.server_log import ServerLog
 from serving.launcher.shared_memory import Regions
 from serving.launcher.tritonserver import Triton, assemble, environment
-from serving.steps import watchdog
-from serving.steps.admission import HANDS, under_way
+from serving.topology import REPLACE
 
 EXIT_TIMEOUT = 30.0  # seconds that requests in flight get to finish after a stop is asked for
 CLOSE_TIMEOUT = 2.0  # seconds that tritonserver then gets to end by itself; its models take longer, one after another
-FRONT_DOOR = "replace"
-HANDS_FOLDER = "hands"
+IN_FLIGHT = "inflight"
 # A client that vanished without a word is noticed after 20 s, not after Triton's 2 hours.
 KEEPALIVE = (
     "--grpc-keepalive-time=10000",
@@ -59,7 +59,7 @@ class Server:
         tls: Tls | None = None,
         traces: telemetry.Traces | None = None,
         config: str | None = None,
-        ready_model: str = FRONT_DOOR,
+        ready_model: str = REPLACE,
         ready_timeout: float = 600.0,
         exit_timeout: float = EXIT_TIMEOUT,
         hung_after: float | None = None,
@@ -178,7 +178,7 @@ class Server:
     def _under_way(self) -> int:
         """Requests that a stop must let finish."""
         assert self._folder is not None
-        return under_way(self.metrics_url, self._folder / HANDS_FOLDER, HANDS)
+        return under_way(self.metrics_url, self._folder / IN_FLIGHT, WORKING)
 
     def _running(self) -> subprocess.Popen:
         if self._process is None:
@@ -192,14 +192,14 @@ class Server:
     def _launch(self) -> None:
         self._spawn()
         self._wait_ready()
-        if self.ready_model == FRONT_DOOR:
+        if self.ready_model == REPLACE:
             probe(self.local, self.ready_timeout)
 
     def _spawn(self) -> None:
         assert self._folder is not None
         assert self._regions is not None
         command = self._command(self._regions.prefix)
-        watch = {} if self.hung_after is None else {watchdog.VARIABLE: str(self.hung_after)}
+        watch = {} if self.hung_after is None else {variables.HUNG_AFTER: str(self.hung_after)}
         options: dict[str, Any] = {
             "env": {**environment(self._folder, self._triton), **watch, **self._told(self._folder)},
             "pass_fds": (self._regions.descriptor,),
@@ -220,9 +220,9 @@ class Server:
 
     def _told(self, folder: Path) -> dict[str, str]:
         """What the models must know of their server, as environment variables."""
-        hands = folder / HANDS_FOLDER
-        hands.mkdir(exist_ok=True)
-        return {"RECAST_HANDS": str(hands), "RECAST_METRICS": self.metrics_url}
+        in_flight = folder / IN_FLIGHT
+        in_flight.mkdir(exist_ok=True)
+        return {variables.INFLIGHT: str(in_flight), variables.METRICS: self.metrics_url}
 
     def _command(self, prefix: str) -> list[str]:
         # Both backends have stubs; an installed tritonserver's onnxruntime is C++ and has none.

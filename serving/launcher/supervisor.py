@@ -10,11 +10,12 @@ import time
 from collections import Counter
 
 from serving.launcher.control_client import CallError
-from serving.launcher.health_probe import NETWORKS, Canary
+from serving.launcher.health_probe import Canary
 from serving.launcher.preflight import LaunchError
 from serving.launcher.processes import Stub, stubs
-from serving.launcher.server import FRONT_DOOR, Server
+from serving.launcher.server import Server
 from serving.launcher.shared_memory import FOLDER
+from serving.topology import NETWORKS, REPLACE
 
 LOOK_EVERY = 0.25
 LIVE_EVERY, LIVE_WITHIN = 1.0, 10.0
@@ -34,7 +35,7 @@ class Supervisor:
         self.server = server
         self.restarts: Counter[str] = Counter()
         patience = 2 * (server.hung_after or HUNG_AFTER)  # what hangs ends itself before
-        self._canary = Canary(server.local, patience) if server.ready_model == FRONT_DOOR else None
+        self._canary = Canary(server.local, patience) if server.ready_model == REPLACE else None
         self._mended: dict[str, float] = {}
         self._failures = 0
         self._begin()

@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.environment import TRITONSERVER_HOME
 from serving.launcher.preflight import LaunchError, find_libpython
 
 ONNX_BACKEND = Path(__file__).parents[1] / "onnx_backend" / "model.py"
-HOME = "TRITONSERVER_HOME"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Triton:
     @classmethod
     def find(cls) -> "Triton":
         """The one installed in the folder that TRITONSERVER_HOME names, else the wheel's; LaunchError without."""
-        home = os.environ.get(HOME)
+        home = os.environ.get(TRITONSERVER_HOME)
         return cls.of_home(Path(home)) if home else cls.of_wheel()
 
     @classmethod
@@ -35,7 +35,9 @@ class Triton:
         needed = [triton.tritonserver, *(triton.backends / name for name in ("python", "onnxruntime"))]
         missing = [str(path) for path in needed if not path.exists()]
         if missing:
-            raise LaunchError(f"{HOME} is {home}, which lacks {', '.join(missing)}: name a whole tritonserver.")
+            raise LaunchError(
+                f"{TRITONSERVER_HOME} is {home}, which lacks {', '.join(missing)}: name a whole tritonserver."
+            )
         return triton
 
     @classmethod

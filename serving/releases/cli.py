@@ -12,7 +12,8 @@ from recast.client import Client
 from recast.commands import Outcome
 
 from serving.releases.deploy import NotPossible, Releases, Step
-from serving.releases.manifest import STEPS, Release, on_disk
+from serving.releases.manifest import Release, on_disk
+from serving.topology import STEPS
 
 WORDS = {
     "list": "which releases are in force, since when, and which there are",

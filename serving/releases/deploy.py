@@ -20,11 +20,12 @@ from recast.control import Control
 from recast.errors import RecastError
 
 from serving.releases import release_state as ledger
-from serving.releases.manifest import INACTIVE, STEPS, Release, on_disk
+from serving.releases.manifest import INACTIVE, Release, on_disk
 from serving.releases.release_state import Entry
 from serving.releases.smoke_test import trial
+from serving.topology import REPLACE_STREAM, STEPS
 
-FRONTS = (*STEPS, "replace_stream")
+FRONTS = (*STEPS, REPLACE_STREAM)
 """Models that callers reach; the others of a release are networks, called at its version alone."""
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from recast.errors import RecastError
 
-STEPS = ("parse", "mask", "inpaint")
 INACTIVE = ".inactive"
 NAME = "release.json"
 _CHUNK = 1 << 20

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from serving.imaging.morphology import grow
+from serving.intents import INTENTS
 
 Box = tuple[float, float, float, float]
 
@@ -33,16 +34,16 @@ def edit_mask(object_mask: np.ndarray, intent: str, others: np.ndarray | None = 
     """The mask of an edit, uint8 [H, W]: 255 = may change, 0 = stays, between = blended.
 
     `object_mask` is uint8 [H, W], the object's own outline; `others`, bool [h, w] at any size of the same
-    aspect, marks things like it that shall stay. `intent` is replace, recolour, remove or "", which leaves
-    the outline as it is.
+    aspect, marks things like it that shall stay. `intent` is a key of INTENTS, or "", which leaves the outline
+    as it is.
     """
     box = bounds(object_mask)
     if box is None or intent == "":
         return object_mask
-    if intent == "recolour":
+    shape = INTENTS[intent].mask
+    if shape == "outline":
         return _outline(object_mask, box)
-    loose = loosened(box) if intent == "replace" else cleared(box)
-    return _boxed(object_mask, box, loose, others)
+    return _boxed(object_mask, box, loosened(box) if shape == "loose_box" else cleared(box), others)
 
 
 def bounds(mask: np.ndarray) -> tuple[int, int, int, int] | None:

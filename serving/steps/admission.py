@@ -5,22 +5,15 @@ away. How many are under way is measured, not booked: nothing that an edit meets
 places there are follows from how fast edits end, so that nobody who is let in waits long, on any machine.
 """
 
-import http.client
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from serving.errors import EditError
-from serving.inflight import held
 
 PRIORITIES = ("interactive", "bulk")
-QUEUES = frozenset({"parse", "mask", "inpaint"})
-HANDS = QUEUES | {"replace_stream"}
-"""Where an edit is under way. One that waits for replace_stream is not: it has yet to be let in."""
 INTERVAL, WINDOW = 0.1, 0.5
 """Seconds between two samples of what is under way, and for which a sample counts."""
 BULK_WAITS = 4.0
@@ -30,7 +23,6 @@ PACE_WINDOW, PACE_AT_LEAST = 10.0, 5.0
 """Seconds for which edits that end are counted, and for how many at least: edits of one batch end together."""
 PRESSURE = 0.75
 """Share of the places whose taking means that the pace is the machine's, not the callers'."""
-_PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]+)".*\} (\S+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -165,33 +157,3 @@ def watch(gate: Gate) -> None:
         gate.sample()
         if not gate.idle():
             gate.entered.set()
-
-
-def under_way(metrics: str, folder: Path, queues: frozenset[str] = QUEUES) -> int:
-    """Edits under way: those in `queues`, by Triton's metrics at host:port `metrics`, and those at hand.
-
-    None counts twice; one that a step takes from its queue meanwhile is missed. Raises OSError without metrics.
-    """
-    before = held(folder, HANDS)
-    waiting = sum(pending(page(metrics), queues).values())
-    after = held(folder, HANDS)
-    return waiting + sum(min(before.get(process, 0), count) for process, count in after.items())
-
-
-def pending(text: str, queues: frozenset[str] = QUEUES) -> dict[str, int]:
-    """Requests that wait for each of `queues`, all versions of it together, in a page of metrics."""
-    waiting = dict.fromkeys(queues, 0)
-    for model, count in _PENDING.findall(text):
-        if model in waiting:
-            waiting[model] += int(float(count))
-    return waiting
-
-
-def page(metrics: str, timeout: float = 1.0) -> str:
-    """The page of metrics at host:port `metrics`; raises OSError. `timeout` in seconds."""
-    connection = http.client.HTTPConnection(metrics, timeout=timeout)
-    try:
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import CallFailure, EditError, away
-from serving.steps.edit_log import STEPS
+from serving.errors import EditError
 from serving.steps.watchdog import waiting
+from serving.topology import ADMIT, STEPS
+from serving.triton_errors import CallFailure, is_away, parse_error
 
 try:
     import triton_python_backend_utils as pb_utils
@@ -94,11 +95,11 @@ class Caller:
 
 
 def _error_of(model: str, version: int, error) -> EditError:
-    typed = EditError.parse(error.message())
+    typed = parse_error(error.message())
     if typed is not None:
-        typed.noted = model in STEPS
+        typed.noted = model in (ADMIT, *STEPS)  # the networks keep no log
         return typed
-    if away(error.message()):
+    if is_away(error.message()):
         return EditError("restarting", f"the model '{model}' is being started again; try again in a moment.")
     if error.code() == pb_utils.TritonError.UNAVAILABLE:
         return EditError("overloaded", f"the model '{model}' takes no more requests now; try again later.")

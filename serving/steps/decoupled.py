@@ -26,7 +26,7 @@ class StreamingStep(Step):
     def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
         for request in requests:
             started, sender = time.perf_counter(), request.get_response_sender()
-            with watched(), self.holding(1):
+            with watched(), self.counted(1):
                 answer = guarded(self._send_all_but_the_last, request, sender)
             sender.send(response(answer), flags=FINAL)
             self.note(request, answer, started)

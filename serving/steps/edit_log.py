@@ -14,14 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import CallFailure, EditError
-from serving.language.instruction import INTENTS
+from serving.errors import EditError
+from serving.intents import INTENTS, NO_EDIT
 from serving.steps.metrics import Metrics
+from serving.topology import HEALTH_PROBE
+from serving.triton_errors import CallFailure
 
-STEPS = ("admit", "parse", "mask", "inpaint")
-"""The models that keep a journal and that others call; the networks keep none."""
-CANARY = "canary"
-"""The request id of the launcher's own inferences, which are no edits."""
 SERVED = ("ok", "overloaded", "restarting", "internal")
 """The outcomes that tell how the server does; callers' own errors tell nothing of it."""
 MAX_ID_CHARS = 64
@@ -35,7 +33,8 @@ class Journal:
     def __init__(self, step: str, release: int, logger: Any):
         self.metrics = Metrics(step, release)
         self.metrics.set("recast_step_start_time_seconds", time.time())
-        for intent, outcome in product(INTENTS, SERVED):  # Prometheus sees the rise only of a series that it knew
+        # Prometheus sees the rise only of a series that it knew.
+        for intent, outcome in product((*INTENTS, NO_EDIT), SERVED):
             self.metrics.count("recast_edits_total", 0, intent=intent, outcome=outcome)
         self._about = {"step": step, "release": release}
         self._logger = logger
@@ -45,7 +44,7 @@ class Journal:
 
         An edit ends with its pictures or with an error. An error that another step has noted is not noted again.
         """
-        if request_id == CANARY:
+        if request_id == HEALTH_PROBE:
             return
         if isinstance(answer, EditError):
             if not answer.noted:
@@ -67,7 +66,7 @@ class Journal:
         release: dict[str, Any] | None = None,
         cause: BaseException | None = None,
     ) -> None:
-        intent = intent if intent in INTENTS else "none"
+        intent = intent if intent in INTENTS else NO_EDIT
         about = self._about | (release or {})
         self.metrics.count("recast_edits_total", intent=intent, outcome=outcome, release=str(about["release"]))
         fields = {**about, "request_id": safe(request_id), "intent": intent, "outcome": outcome,

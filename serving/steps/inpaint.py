@@ -18,6 +18,7 @@ from serving.diffusion.pipeline import Assets
 from serving.diffusion.pipeline import decode as decode_latents
 from serving.errors import EditError
 from serving.imaging.picture import decode, decode_mask, encode, encode_mask
+from serving.intents import INTENTS
 from serving.recent import Recent
 from serving.steps.bls import Caller
 from serving.steps.metrics import Metrics
@@ -121,8 +122,8 @@ def _job(wanted: Wanted, options: Options) -> Job:
         raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
     picture = decode(wanted.image)
     mask = decode_mask(wanted.mask_image, picture.size)
-    # A recoloured object stands where it stood: all of its tight mask is wanted.
-    outline = None if wanted.intent == "recolour" else wanted.object_mask
+    whole = wanted.intent in INTENTS and INTENTS[wanted.intent].paints_whole_mask
+    outline = None if whole else wanted.object_mask
     old = None if outline is None else decode_mask(outline, picture.size)
     return Job(picture, mask, wanted.caption, options, old)
 

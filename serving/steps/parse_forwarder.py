@@ -13,6 +13,7 @@ from serving.errors import EditError
 from serving.steps.bls import deadline_of
 from serving.steps.step import Step, guarded
 from serving.steps.tensors import REQUIRED, Outputs, blob, bytes_tensor
+from serving.triton_errors import parse_error
 
 OUTPUTS = ("intent", "target", "replacement", "caption", "parse_score", "parse_report")
 LONGEST = 60.0
@@ -53,7 +54,7 @@ class TritonPythonModel(Step):
 
 def failure(error: InferenceServerException) -> EditError:
     """The language model's own error where it has a name, else what the lost call means."""
-    typed = EditError.parse(re.sub(r"^\[request id: [^\]]*\] ", "", error.message() or ""))
+    typed = parse_error(re.sub(r"^\[request id: [^\]]*\] ", "", error.message() or ""))
     if typed is not None:
         return typed
     if error.status() == "StatusCode.DEADLINE_EXCEEDED":

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from serving import environment
 from serving.errors import EditError, out_of_memory
-from serving.inflight import FOLDER, Hands
+from serving.inflight import InFlight
 from serving.steps.bls import parameters, passed_on
 from serving.steps.canary import Sharing
 from serving.steps.edit_log import Journal
 from serving.steps.tensors import Outputs, blob, text
 from serving.steps.watchdog import watched
+from serving.triton_errors import CODES
 
 try:
     import triton_python_backend_utils as pb_utils
@@ -39,7 +41,7 @@ class Step:
     repository: Path
     released_as: str | None = None
     """The step whose release this model serves in another way; None for the step itself."""
-    hands: Hands | None = None
+    in_flight: InFlight | None = None
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -48,11 +50,12 @@ class Step:
         self.device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
         self.version = int(args["model_version"])
         self.journal = Journal(args["model_name"], self.version, pb_utils.Logger)
-        self.hands = Hands(args["model_name"], Path(os.environ[FOLDER])) if FOLDER in os.environ else None
-        self._model, folder = args["model_name"], Path(args["model_repository"])
-        self.repository = folder.parent
+        folder = os.environ.get(environment.INFLIGHT)
+        self.in_flight = InFlight(args["model_name"], Path(folder)) if folder else None
+        self._model, model_folder = args["model_name"], Path(args["model_repository"])
+        self.repository = model_folder.parent
         self.sharing = Sharing(self.repository, self.released_as or self._model, self.version)
-        self.load(folder / args["model_version"], self.version, parameters)
+        self.load(model_folder / args["model_version"], self.version, parameters)
 
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
         """Read what the release's version `folder` holds; an exception fails the load with its message."""
@@ -83,7 +86,7 @@ class Step:
 
     def _own(self, requests) -> list:
         started = time.perf_counter()
-        with watched(), self.holding(len(requests)):
+        with watched(), self.counted(len(requests)):
             answers = guarded(self.respond_all, requests)
         if isinstance(answers, EditError):
             if len(requests) > 1:  # each alone, so that only the guilty one gets the error
@@ -97,9 +100,9 @@ class Step:
         """Have the journal record an answer to a request on which work began at `started`, of perf_counter."""
         self.journal.note(request.request_id(), intent_of(request, answer), answer, started)
 
-    def holding(self, requests: int) -> AbstractContextManager[None]:
-        """Tells, for as long as the block lasts, that this process has so many requests at hand."""
-        return self.hands.holding(requests) if self.hands is not None else nullcontext()
+    def counted(self, requests: int) -> AbstractContextManager[None]:
+        """Tells, for as long as the block lasts, that this process works on so many requests."""
+        return self.in_flight.counting(requests) if self.in_flight is not None else nullcontext()
 
 
 def log_error(message: str) -> None:
@@ -145,7 +148,7 @@ def key_of(request) -> bytes:
 def response(answer: Outputs | EditError):
     """The Triton response that carries outputs or an error."""
     if isinstance(answer, EditError):
-        code = getattr(pb_utils.TritonError, answer.code)
+        code = getattr(pb_utils.TritonError, CODES[answer.name])
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answer), code))
     return pb_utils.InferenceResponse(
         [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in answer.items()]

@@ -9,10 +9,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-VARIABLE = "RECAST_HUNG_AFTER"
-"""Seconds without progress, set by the launcher; without it nothing is watched."""
+from serving.environment import HUNG_AFTER
 
-_limit = float(os.environ.get(VARIABLE, "0"))
+_limit = float(os.environ.get(HUNG_AFTER, "0"))
 _watching = False
 
 

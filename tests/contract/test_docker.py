@@ -18,9 +18,9 @@ from google.protobuf import text_format
 from recast import cli
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from serving.environment import TRITONSERVER_HOME
 from serving.launcher import cli as launcher_command
 from serving.launcher.server import EXIT_TIMEOUT, Server
-from serving.launcher.tritonserver import HOME
 from tests.dockerfiles import DOCKER, ROOT, health, ignored, imported, instructions, runs, seconds, the, variables
 
 README = (ROOT / "README.md").read_text()
@@ -84,8 +84,8 @@ def test_both_images_run_the_launcher_on_its_ports_with_the_mounted_models(kind,
 
 def test_the_flags_are_the_launchers_own():
     """The GPU image names its tritonserver to the launcher; the CPU image leaves it the wheel's."""
-    assert HOME not in variables("cpu")
-    assert variables("gpu")[HOME] == "/opt/tritonserver"
+    assert TRITONSERVER_HOME not in variables("cpu")
+    assert variables("gpu")[TRITONSERVER_HOME] == "/opt/tritonserver"
     sources = "".join(runs(kind) + the(kind, "CMD") for kind in KINDS)
     assert not re.search(r"--(model-control-mode|load-model|backend-directory|cache-config)", sources)
 

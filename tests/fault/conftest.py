@@ -12,7 +12,7 @@ from recast import Client, Credentials, RecastError
 from benchmarks.second import own_repository
 from serving.launcher.server import Server
 from serving.releases.deploy import Releases
-from serving.releases.manifest import STEPS
+from serving.topology import STEPS
 from tests.conftest import REPOSITORY
 
 PAUSE = 0.1

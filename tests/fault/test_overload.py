@@ -13,7 +13,7 @@ from recast import Client, Overloaded, RecastError
 from recast.errors import translate
 from tritonclient.utils import InferenceServerException
 
-from serving.steps.admission import page, pending
+from serving.inflight import page, pending
 from tests.served.pictures import encoded, tensor
 
 STEPS = 4

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from serving.errors import EditError
-from serving.inflight import Hands, held
-from serving.steps.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Places, pending
+from serving.inflight import InFlight, in_flight, pending
+from serving.steps.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Places
 
 PLACES = Places(all=10, least=4, seconds=3, bulk=3, bulk_turn=5)
 
@@ -201,23 +201,23 @@ MODELS = frozenset({"mask"})
 
 
 def test_requests_at_hand_are_counted_while_they_last(tmp_path):
-    hands = Hands("mask", tmp_path)
-    other = Hands("unknown", tmp_path)
-    with hands.holding(3), hands.holding(2), other.holding(9):
-        assert list(held(tmp_path, MODELS).values()) == [5]
-    with pytest.raises(ZeroDivisionError), hands.holding(4):
+    mine = InFlight("mask", tmp_path)
+    other = InFlight("unknown", tmp_path)
+    with mine.counting(3), mine.counting(2), other.counting(9):
+        assert list(in_flight(tmp_path, MODELS).values()) == [5]
+    with pytest.raises(ZeroDivisionError), mine.counting(4):
         raise ZeroDivisionError
-    assert list(held(tmp_path, MODELS).values()) == [0]
+    assert list(in_flight(tmp_path, MODELS).values()) == [0]
 
 
 def test_what_a_killed_process_had_at_hand_is_not_counted(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from serving.inflight import Hands\n"
-        "with Hands('mask', Path(sys.argv[1])).holding(7):\n print('holding', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from serving.inflight import InFlight\n"
+        "with InFlight('mask', Path(sys.argv[1])).counting(7):\n print('holding', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        assert list(held(tmp_path, MODELS).values()) == [7]
+        assert list(in_flight(tmp_path, MODELS).values()) == [7]
         os.kill(process.pid, signal.SIGKILL)
-    assert held(tmp_path, MODELS) == {}
+    assert in_flight(tmp_path, MODELS) == {}
     assert list(tmp_path.iterdir()) == []

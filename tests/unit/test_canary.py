@@ -4,7 +4,8 @@ import pytest
 
 from serving.launcher import health_probe
 from serving.launcher.control_client import CallError
-from serving.launcher.health_probe import NETWORKS, Canary, StepError
+from serving.launcher.health_probe import Canary, StepError
+from serving.topology import NETWORKS
 
 
 class Scripted:

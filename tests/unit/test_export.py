@@ -16,7 +16,8 @@ from export import convert, inpaint, parity, presets, resources
 from export.__main__ import arguments, main, run
 from export.errors import ExportError
 from export.network import Network
-from export.release import STEPS, Release, exclusive
+from export.release import Release, exclusive
+from serving.topology import STEPS
 from tests.exporting import empty_repository, export
 
 

@@ -6,10 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from serving.errors import CallFailure, EditError
+from serving.errors import EditError
 from serving.steps import edit_log
-from serving.steps.edit_log import CANARY, Journal
+from serving.steps.edit_log import Journal
 from serving.steps.metrics import FAMILIES
+from serving.topology import HEALTH_PROBE
+from serving.triton_errors import CallFailure
 
 SECRET = "the user's own words"
 
@@ -86,7 +88,7 @@ def test_what_another_step_has_noted_is_not_noted_again(recorder):
 
 
 def test_the_canary_is_no_edit(recorder):
-    assert note(recorder, EditError("object_not_found", "nothing."), request_id=CANARY) == []
+    assert note(recorder, EditError("object_not_found", "nothing."), request_id=HEALTH_PROBE) == []
     assert recorder.counted == []
 
 

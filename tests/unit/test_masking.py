@@ -307,7 +307,7 @@ def test_nothing_found_says_what_was_looked_for_and_the_scores(masker):
     picture = Picture("RGB", np.full((64, 64, 3), 200, np.uint8))
     with pytest.raises(EditError, match=r"found no 'unicorn' .*best score 0\.\d\d, needed 0\.50") as caught:
         masker.find(picture, "unicorn", redness)
-    assert caught.value.code == "NOT_FOUND"
+    assert caught.value.name == "object_not_found"
 
 
 def test_a_thing_is_known_by_its_last_word(masker):

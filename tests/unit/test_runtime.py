@@ -2,8 +2,9 @@
 
 import pytest
 
+from serving.environment import TRITONSERVER_HOME
 from serving.launcher.preflight import LaunchError
-from serving.launcher.tritonserver import HOME, Triton, assemble, environment
+from serving.launcher.tritonserver import Triton, assemble, environment
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def home(tmp_path, monkeypatch):
     for folder in ("bin", "backends/python", "backends/onnxruntime"):
         (home / folder).mkdir(parents=True)
     (home / "bin" / "tritonserver").touch()
-    monkeypatch.setenv(HOME, str(home))
+    monkeypatch.setenv(TRITONSERVER_HOME, str(home))
     return home
 
 
@@ -34,16 +35,16 @@ def test_an_installed_tritonserver_keeps_its_own_libraries(home, tmp_path, monke
 @pytest.mark.parametrize("part", ["bin/tritonserver", "backends/python", "backends/onnxruntime"])
 def test_an_installed_tritonserver_without_a_part_is_refused_by_its_name(home, part):
     (home / part).rename(home / "elsewhere")
-    with pytest.raises(LaunchError, match=f"{HOME} is .*/{part}: name a whole tritonserver"):
+    with pytest.raises(LaunchError, match=f"{TRITONSERVER_HOME} is .*/{part}: name a whole tritonserver"):
         Triton.find()
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_the_wheel_is_run_when_none_is_named(tmp_path, monkeypatch, value):
     if value is None:
-        monkeypatch.delenv(HOME, raising=False)
+        monkeypatch.delenv(TRITONSERVER_HOME, raising=False)
     else:
-        monkeypatch.setenv(HOME, value)
+        monkeypatch.setenv(TRITONSERVER_HOME, value)
     triton = Triton.find()
     backends = assemble(tmp_path, triton)
     assert "pytriton" in triton.tritonserver.parts

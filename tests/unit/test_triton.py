@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serving.errors import EditError, away, out_of_memory
+from serving.errors import EditError, out_of_memory
 from serving.steps import step
 from serving.steps.bls import carried
+from serving.triton_errors import is_away
 
 
 class OutOfMemoryError(RuntimeError):
@@ -74,4 +75,4 @@ def test_parameters_of_any_type_can_be_passed_on():
     ],
 )
 def test_a_model_that_is_gone_for_a_moment_is_told_from_a_busy_one(message, gone):
-    assert away(message) is gone
+    assert is_away(message) is gone

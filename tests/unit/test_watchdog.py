@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from serving.steps import watchdog
+from serving.environment import HUNG_AFTER
 
 
 def run(body: str) -> subprocess.CompletedProcess:
     code = f"import threading, time\nfrom serving.steps.watchdog import waiting, watched\n{body}"
-    environment = {**os.environ, watchdog.VARIABLE: "0.4"}
+    environment = {**os.environ, HUNG_AFTER: "0.4"}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, timeout=30, capture_output=True, text=True, cwd=os.getcwd()
     )

@@ -1,0 +1,43 @@
+"""What an edit can be: one record for each intent. Adding an intent is adding a record.
+
+The language model's grammar, the captions, the shape of the mask, the compositing, the metrics and the messages all
+read these records; nothing else in serving knows an intent by its name.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+MaskShape = Literal["outline", "loose_box", "cleared_box"]
+"""See `serving.segmentation.edit_mask`."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One kind of edit.
+
+    `needs_replacement`: whether the sentence must name what comes, and not only what goes.
+    `mask`: the shape of what may change, made of the object's outline.
+    `caption`: what the diffusion model shall draw there; `{replacement}` comes with its article, `{noun}` is the
+    target without colour and place.
+    `paints_whole_mask`: every pixel of the mask comes from the model. Else the picture's own pixels stay where the
+    model drew the old background again.
+    """
+
+    name: str
+    needs_replacement: bool
+    mask: MaskShape
+    caption: str
+    paints_whole_mask: bool
+
+
+NO_EDIT = "none"
+"""What the language model says of a sentence that asks for none of INTENTS."""
+INTENTS: dict[str, Intent] = {
+    intent.name: intent
+    for intent in (
+        Intent("replace", True, "loose_box", "{replacement}", paints_whole_mask=False),
+        # A recoloured object stands where it stood: all of its outline is wanted.
+        Intent("recolour", True, "outline", "{replacement} {noun}", paints_whole_mask=True),
+        Intent("remove", False, "cleared_box", "empty background", paints_whole_mask=False),
+    )
+}
