@@ -16,6 +16,7 @@ from tritonclient.grpc import InferInput, InferResult
 from tritonclient.utils import np_to_triton_dtype
 
 from .errors import InternalError, InvalidOption, InvalidPrompt
+from .options import EditOptions, StreamOptions
 from .pictures import Picture, encoded
 from .results import Edit, MaskResult, ParseResult, Progress
 
@@ -38,39 +39,29 @@ class Call(Generic[Result]):
         return {"model_name": self.model, "inputs": self.inputs, "parameters": self.parameters}
 
 
-def replace(
-    image: Picture,
-    prompt: str,
-    *,
-    seed: int | None,
-    num_inference_steps: int | None,
-    guidance_scale: float | None,
-    negative_prompt: str | None,
-    num_images: int | None,
-    priority: str | None,
-    canary_key: str | None,
-) -> Call[Edit]:
-    """The call of the whole chain. An option that is None is not sent: the server knows the defaults."""
+def replace(image: Picture, prompt: str, options: EditOptions) -> Call[Edit]:
+    """The call of the whole chain."""
+    priority = options.get("priority")
     if priority not in (None, *PRIORITIES):
         raise InvalidOption(f"the priority is {priority!r}; it is {' or '.join(PRIORITIES)}.")
     inputs = [
         _blob("image", encoded(image)),
         _text("prompt", prompt),
-        _integer("seed", seed, np.int64),
-        _integer("num_inference_steps", num_inference_steps, np.int32),
-        _number("guidance_scale", guidance_scale),
-        _text("negative_prompt", negative_prompt),
-        _integer("num_images", num_images, np.int32),
+        _integer("seed", options.get("seed"), np.int64),
+        _integer("num_inference_steps", options.get("num_inference_steps"), np.int32),
+        _number("guidance_scale", options.get("guidance_scale")),
+        _text("negative_prompt", options.get("negative_prompt")),
+        _integer("num_images", options.get("num_images"), np.int32),
     ]
-    parameters = {"priority_class": priority, "canary_key": canary_key}
+    parameters = {"priority_class": priority, "canary_key": options.get("canary_key")}
     given = {name: value for name, value in parameters.items() if value is not None}
     return Call("replace", _present(inputs), _edit, given)
 
 
-def replace_stream(image: Picture, prompt: str, *, preview_side: int | None, **options: Any) -> Call[Progress | Edit]:
-    """`replace` with a response after each step; `options` are those of `replace`."""
-    call = replace(image, prompt, **options)
-    inputs = call.inputs + _present([_integer("preview_side", preview_side, np.int32)])
+def replace_stream(image: Picture, prompt: str, options: StreamOptions) -> Call[Progress | Edit]:
+    """`replace` with a response after each step."""
+    call = replace(image, prompt, options)
+    inputs = call.inputs + _present([_integer("preview_side", options.get("preview_side"), np.int32)])
     return Call("replace_stream", inputs, _progress_or_edit, call.parameters)
 
 

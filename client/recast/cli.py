@@ -24,7 +24,8 @@ from .errors import (
     RecastError,
     ServerUnavailable,
 )
-from .saving import UsageError
+from .intents import INTENTS
+from .output_files import UsageError
 
 EXIT_CODES = """exit codes:
   0    done (status: the server is ready)
@@ -69,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(words)
         with Client(arguments.url, timeout=arguments.timeout, credentials=_credentials(arguments)) as client:
             outcome: commands.Outcome = arguments.run(arguments, client)
-        _tell(outcome, as_json)
+        _print_outcome(outcome, as_json)
         return outcome.exit_code
     except KeyboardInterrupt:
-        _complain("stopped", "stopped.", 130, as_json)
+        _print_error("stopped", "stopped.", 130, as_json)
         return 130
     except (UsageError, RecastError) as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
-        _complain(getattr(error, "name", "usage"), str(error), code, as_json, getattr(error, "request_id", ""))
+        _print_error(getattr(error, "name", "usage"), str(error), code, as_json, getattr(error, "request_id", ""))
         return code
 
 
@@ -96,9 +97,9 @@ def _credentials(arguments: argparse.Namespace) -> Credentials:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}.") from error
 
 
-def _tell(outcome: commands.Outcome, as_json: bool) -> None:
+def _print_outcome(outcome: commands.Outcome, as_json: bool) -> None:
     if as_json:
-        _document(outcome.document)
+        _print_json(outcome.document)
         return
     if outcome.lines:
         print("\n".join(outcome.lines))
@@ -106,16 +107,16 @@ def _tell(outcome: commands.Outcome, as_json: bool) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _complain(name: str, sentence: str, code: int, as_json: bool, request_id: str = "") -> None:
+def _print_error(name: str, sentence: str, code: int, as_json: bool, request_id: str = "") -> None:
     if as_json:
-        told = {"request_id": request_id} if request_id else {}
-        _document({"error": name, "message": sentence, "exit_code": code, **told})
+        of_call = {"request_id": request_id} if request_id else {}
+        _print_json({"error": name, "message": sentence, "exit_code": code, **of_call})
         return
-    traced = f" (request id {request_id})" if name == InternalError.name and request_id else ""
-    print(f"recast: {sentence}{traced}", file=sys.stderr)
+    logged_as = f" (request id {request_id})" if name == InternalError.name and request_id else ""
+    print(f"recast: {sentence}{logged_as}", file=sys.stderr)
 
 
-def _document(document: dict[str, Any]) -> None:
+def _print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document))
 
 
@@ -189,7 +190,7 @@ def _mask_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", help="the mask (PICTURE-mask.png)")
     parser.add_argument(
         "--intent",
-        choices=("replace", "recolour", "remove"),
+        choices=tuple(INTENTS),
         help="write the mask that such an edit would use, instead of the object's outline",
     )
 

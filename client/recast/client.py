@@ -2,23 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import calls
 from .control import Control
-from .conversation import Conversation
 from .credentials import Credentials
+from .options import EditOptions, StreamOptions, check_names
 from .pictures import Picture
 from .results import Edit, MaskResult, ParseResult, Progress, Status
-from .transport import Blocking, Waiting, each, finish
+from .retrying import RetryingCalls
+from .transport import AsyncTransport, SyncTransport, each, finish
+
+if TYPE_CHECKING:  # so that Python 3.10, whose typing has no Unpack, needs no further package
+    from typing_extensions import Unpack
 
 DEFAULT_URL = "localhost:8001"
 DEFAULT_TIMEOUT = 120.0
 
 
-class Client:
+class _Calls:
+    """What both clients are: calls to one server. A wrong keyword is a TypeError before anything is sent."""
+
+    _transport: ClassVar[type[SyncTransport] | type[AsyncTransport]]
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: int = 5,
+        credentials: Credentials | None = None,
+    ) -> None:
+        transport = self._transport(url, credentials or Credentials())
+        self._server = RetryingCalls(transport, url, timeout, retries)
+
+    def _replace(self, image: Picture, prompt: str, options: EditOptions) -> Coroutine[Any, Any, Edit]:
+        check_names(options, EditOptions)
+        build = partial(calls.replace, image, prompt, options)
+        return self._server.infer(build, options.get("timeout"), options.get("request_id"))
+
+    def _replace_stream(
+        self, image: Picture, prompt: str, options: StreamOptions
+    ) -> AsyncGenerator[Progress | Edit, None]:
+        check_names(options, StreamOptions)
+        build = partial(calls.replace_stream, image, prompt, options)
+        return self._server.stream(build, options.get("timeout"), options.get("request_id"))
+
+    def _parse(self, prompt: str, timeout: float | None, request_id: str | None) -> Coroutine[Any, Any, ParseResult]:
+        return self._server.infer(partial(calls.parse, prompt), timeout, request_id)
+
+    def _mask(
+        self, image: Picture, target: str, intent: str | None, timeout: float | None, request_id: str | None
+    ) -> Coroutine[Any, Any, MaskResult]:
+        return self._server.infer(partial(calls.mask, image, target, intent=intent), timeout, request_id)
+
+
+class Client(_Calls):
     """A Recast server. Any number of threads may share one client; it is a context manager.
 
     Args:
@@ -32,81 +74,37 @@ class Client:
     Every method raises a `RecastError`, whose subclasses say what went wrong (see `recast.errors`).
     """
 
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        retries: int = 5,
-        credentials: Credentials | None = None,
-    ) -> None:
-        transport = Blocking(url, credentials or Credentials())
-        self._server = Conversation(transport, url, timeout, retries)
+    _transport = SyncTransport
 
-    def replace(
-        self,
-        image: Picture,
-        prompt: str,
-        *,
-        seed: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        num_images: int | None = None,
-        priority: str | None = None,
-        canary_key: str | None = None,
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> Edit:
+    def replace(self, image: Picture, prompt: str, **options: Unpack[EditOptions]) -> Edit:
         """Edit a picture as one sentence says.
 
         Args:
             image: a path, the bytes of a PNG, JPEG or WebP file, or a PIL image.
             prompt: one sentence, such as "Replace the car with a bicycle".
-            seed: repeats an edit; None draws one, which the result tells. Variants take seed, seed + 1, …
-            num_inference_steps: denoising steps. Like every option, None means the server's default.
-            guidance_scale: how closely the replacement follows the words.
-            negative_prompt: what must not appear.
-            num_images: how many variants.
-            priority: "interactive", or "bulk" for an edit that nobody sits and waits for: the first to be refused.
-            canary_key: edits with the same one, such as a user's name, come from the same release while a canary runs.
-                None decides by the picture.
-            timeout: seconds for this call, in place of the client's.
-            request_id: names the call in the server's log and traces; None draws one, which result and errors tell.
+            seed (int): repeats an edit; by default one is drawn, which the result tells. Variants take seed,
+                seed + 1, …
+            num_inference_steps (int): denoising steps. Where no default is named here, the server has one, and None
+                means it.
+            guidance_scale (float): how closely the replacement follows the words.
+            negative_prompt (str): what must not appear.
+            num_images (int): how many variants.
+            priority (str): "interactive", or "bulk" for an edit that nobody sits and waits for: the first to be
+                refused.
+            canary_key (str): edits with the same one, such as a user's name, come from the same release while a
+                canary runs. By default the picture decides.
+            timeout (float): seconds for this call, in place of the client's.
+            request_id (str): names the call in the server's log and traces; by default one is drawn, which the result
+                and errors tell.
 
         Raises:
             RecastError: with a subclass for each reason.
             OSError: the picture's file cannot be read.
         """
-        build = partial(
-            calls.replace,
-            image,
-            prompt,
-            seed=seed,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            num_images=num_images,
-            priority=priority,
-            canary_key=canary_key,
-        )
-        return finish(self._server.ask(build, timeout, request_id))
+        return finish(self._replace(image, prompt, options))
 
     def replace_stream(
-        self,
-        image: Picture,
-        prompt: str,
-        *,
-        seed: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        num_images: int | None = None,
-        priority: str | None = None,
-        canary_key: str | None = None,
-        preview_side: int | None = None,
-        timeout: float | None = None,
-        request_id: str | None = None,
+        self, image: Picture, prompt: str, **options: Unpack[StreamOptions]
     ) -> Generator[Progress | Edit, None, None]:
         """`replace`, step by step: a `Progress` after each step, and at last the `Edit`, the same to the byte.
 
@@ -114,28 +112,16 @@ class Client:
         the process stop it on the server within one step.
 
         Args:
-            preview_side: pixels a side of a small picture with each denoising step, which costs a decoding each.
+            preview_side (int): pixels a side of a small picture with each denoising step, which costs a decoding each;
+                by default there is none.
 
         The other arguments, and the errors, are those of `replace`.
         """
-        build = partial(
-            calls.replace_stream,
-            image,
-            prompt,
-            seed=seed,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            num_images=num_images,
-            priority=priority,
-            canary_key=canary_key,
-            preview_side=preview_side,
-        )
-        return each(self._server.follow(build, timeout, request_id))
+        return each(self._replace_stream(image, prompt, options))
 
     def parse(self, prompt: str, *, timeout: float | None = None, request_id: str | None = None) -> ParseResult:
         """What a sentence asks for, without a picture."""
-        return finish(self._server.ask(partial(calls.parse, prompt), timeout, request_id))
+        return finish(self._parse(prompt, timeout, request_id))
 
     def mask(
         self,
@@ -147,8 +133,7 @@ class Client:
         request_id: str | None = None,
     ) -> MaskResult:
         """Where the object named by `target` is; `intent` shapes the mask as in an edit."""
-        build = partial(calls.mask, image, target, intent=intent)
-        return finish(self._server.ask(build, timeout, request_id))
+        return finish(self._mask(image, target, intent, timeout, request_id))
 
     def status(self, *, timeout: float | None = None) -> Status:
         """Whether the server can take an edit, and the releases of its steps."""
@@ -172,85 +157,24 @@ class Client:
         self.close()
 
 
-class AsyncClient:
+class AsyncClient(_Calls):
     """`Client` for asyncio: the same arguments, methods and errors. The tasks of one loop may share it."""
 
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        retries: int = 5,
-        credentials: Credentials | None = None,
-    ) -> None:
-        transport = Waiting(url, credentials or Credentials())
-        self._server = Conversation(transport, url, timeout, retries)
+    _transport = AsyncTransport
 
-    async def replace(
-        self,
-        image: Picture,
-        prompt: str,
-        *,
-        seed: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        num_images: int | None = None,
-        priority: str | None = None,
-        canary_key: str | None = None,
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> Edit:
+    async def replace(self, image: Picture, prompt: str, **options: Unpack[EditOptions]) -> Edit:
         """See `Client.replace`."""
-        build = partial(
-            calls.replace,
-            image,
-            prompt,
-            seed=seed,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            num_images=num_images,
-            priority=priority,
-            canary_key=canary_key,
-        )
-        return await self._server.ask(build, timeout, request_id)
+        return await self._replace(image, prompt, options)
 
     def replace_stream(
-        self,
-        image: Picture,
-        prompt: str,
-        *,
-        seed: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        num_images: int | None = None,
-        priority: str | None = None,
-        canary_key: str | None = None,
-        preview_side: int | None = None,
-        timeout: float | None = None,
-        request_id: str | None = None,
+        self, image: Picture, prompt: str, **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[Progress | Edit, None]:
         """See `Client.replace_stream`. Cancelling the task stops the work too; `contextlib.aclosing` does at once."""
-        build = partial(
-            calls.replace_stream,
-            image,
-            prompt,
-            seed=seed,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            num_images=num_images,
-            priority=priority,
-            canary_key=canary_key,
-            preview_side=preview_side,
-        )
-        return self._server.follow(build, timeout, request_id)
+        return self._replace_stream(image, prompt, options)
 
     async def parse(self, prompt: str, *, timeout: float | None = None, request_id: str | None = None) -> ParseResult:
         """See `Client.parse`."""
-        return await self._server.ask(partial(calls.parse, prompt), timeout, request_id)
+        return await self._parse(prompt, timeout, request_id)
 
     async def mask(
         self,
@@ -262,8 +186,7 @@ class AsyncClient:
         request_id: str | None = None,
     ) -> MaskResult:
         """See `Client.mask`."""
-        build = partial(calls.mask, image, target, intent=intent)
-        return await self._server.ask(build, timeout, request_id)
+        return await self._mask(image, target, intent, timeout, request_id)
 
     async def status(self, *, timeout: float | None = None) -> Status:
         """See `Client.status`."""

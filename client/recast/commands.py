@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import telling
+from . import console
 from .client import Client
 from .errors import InternalError
+from .output_files import UsageError, beside, check_outputs, numbered, save
 from .pictures import decoded
 from .results import Edit
-from .saving import UsageError, beside, check_outputs, numbered, save
 from .strip import strip
 
 NOT_READY = 5
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command tells: `document` with --json, else `lines`; `notes` are warnings."""
+    """What a command prints: `document` with --json, else `lines`; `notes` are warnings."""
 
     document: dict[str, Any]
     lines: list[str]
@@ -53,14 +53,14 @@ def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
     if arguments.strip:
         files.append((_strip(data, result, arguments.prompt), Path(arguments.strip)))
         document["strip"] = arguments.strip
-    return _saved(files, document, telling.edit_lines(result, seconds))
+    return _saved(files, document, console.edit_lines(result, seconds))
 
 
 def parse(arguments: argparse.Namespace, client: Client) -> Outcome:
     """`recast parse`: what a sentence asks for."""
     result, seconds = _timed(arguments.prompt, lambda: client.parse(arguments.prompt))
     document = {**result.summary(), "seconds": round(seconds, 3)}
-    return Outcome(document, telling.parse_lines(result, seconds))
+    return Outcome(document, console.parse_lines(result, seconds))
 
 
 def mask(arguments: argparse.Namespace, client: Client) -> Outcome:
@@ -77,14 +77,14 @@ def mask(arguments: argparse.Namespace, client: Client) -> Outcome:
         "mask": str(out),
     }
     png = result.mask_png if arguments.intent else result.object_mask_png
-    return _saved([(png, out)], document, telling.mask_lines(arguments.target, result, seconds))
+    return _saved([(png, out)], document, console.mask_lines(arguments.target, result, seconds))
 
 
 def status(arguments: argparse.Namespace, client: Client) -> Outcome:
     """`recast status`: whether the server is ready, and its releases."""
     result = client.status()
     document = {"url": arguments.url, **result.summary()}
-    lines = telling.status_lines(result, arguments.url)
+    lines = console.status_lines(result, arguments.url)
     return Outcome(document, lines, exit_code=0 if result.ready else NOT_READY)
 
 
@@ -107,7 +107,7 @@ def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
         num_images=arguments.num_images,
         priority="bulk" if arguments.bulk else None,
     )
-    with closing(steps), telling.progress(arguments.prompt) as line:
+    with closing(steps), console.progress(arguments.prompt) as line:
         for step in steps:
             if isinstance(step, Edit):
                 return step
@@ -117,7 +117,7 @@ def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
 
 def _timed(doing: str, work: Callable[[], T]) -> tuple[T, float]:
     start = time.monotonic()
-    with telling.progress(doing):
+    with console.progress(doing):
         result = work()
     return result, time.monotonic() - start
 
@@ -127,7 +127,7 @@ def _strip(before: bytes, result: Edit, sentence: str) -> bytes:
 
 
 def _saved(files: list[tuple[bytes, Path]], document: dict[str, Any], lines: list[str]) -> Outcome:
-    """Write the files, and tell of them."""
+    """Write the files, and list them."""
     notes = []
     for png, path in files:
         try:
@@ -137,4 +137,4 @@ def _saved(files: list[tuple[bytes, Path]], document: dict[str, Any], lines: lis
         notes += [note] if note else []
     if notes:
         document = {**document, "notes": notes}
-    return Outcome(document, [*lines, telling.saved_line([str(path) for _, path in files])], notes)
+    return Outcome(document, [*lines, console.saved_line([str(path) for _, path in files])], notes)

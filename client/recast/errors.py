@@ -134,10 +134,12 @@ _STOPPING = ("has no available versions", "server is stopping", "not ready")
 _UNKNOWN_MODEL = "unknown model"
 
 
-def translate(error: InferenceServerException, *, url: str, timeout: float | None, met: bool = False) -> RecastError:
+def translate(
+    error: InferenceServerException, *, url: str, timeout: float | None, answered_before: bool = False
+) -> RecastError:
     """The error that a failed call to `url` with a deadline of `timeout` seconds means.
 
-    `met`: this server has answered before, so that it is away for a while when nobody answers now.
+    `answered_before`: this server has, so that it is away for a while when nobody answers now.
     """
     status = (error.status() or "").removeprefix("StatusCode.")
     prefixed = _MESSAGE.match(error.message() or "")
@@ -146,40 +148,41 @@ def translate(error: InferenceServerException, *, url: str, timeout: float | Non
     late = message.startswith(_LATE)
     if named and named["name"] in _NAMED and not late:
         return _NAMED[named["name"]](named["sentence"])
-    said = message.lower()
-    if any(words in said for words in _QUEUE):
+    lowered = message.lower()
+    if any(words in lowered for words in _QUEUE):
         return Overloaded("the server's queue is full; try again in a moment.")
-    if _DEAD_PROCESS in said:
+    if _DEAD_PROCESS in lowered:
         return Restarting("the server's process that had the call ended; another starts: try again in a moment.")
-    if any(words in said for words in _STOPPING):
+    if any(words in lowered for words in _STOPPING):
         return Restarting(f"the server at {url} stops or starts; try again in a moment.", begun=False)
-    if _UNKNOWN_MODEL in said:
+    if _UNKNOWN_MODEL in lowered:
         return ServerUnavailable(f"the server at {url} does not serve this: {message}.")
     if late or status == "DEADLINE_EXCEEDED":
         limit = "the deadline" if timeout is None else f"{timeout:g} s"
         return DeadlineExceeded(f"no answer came within {limit}; allow more time or ask for fewer steps.")
     if status == "UNAVAILABLE":
-        return _unavailable(said, url, met) or Restarting(f"the connection to {url} was lost; try again: {message}")
+        lost = Restarting(f"the connection to {url} was lost; try again: {message}")
+        return _unavailable(lowered, url, answered_before=answered_before) or lost
     if status == "UNIMPLEMENTED":
         return ServerUnavailable(f"{url} answers, but is no Triton server; name another address (--url).")
     return _BY_STATUS.get(status, InternalError)(message or f"the call failed with {status or 'no status'}.")
 
 
-def _unavailable(said: str, url: str, met: bool) -> RecastError | None:
+def _unavailable(lowered: str, url: str, *, answered_before: bool) -> RecastError | None:
     """Why the call reached nobody, or None when it was lost on its way."""
-    if _RESTRICTED in said:
+    if _RESTRICTED in lowered:
         return AccessDenied(f"the server at {url} does this only with its admin key (RECAST_ADMIN_KEY).")
-    if any(words in said for words in _HTTP):
+    if any(words in lowered for words in _HTTP):
         return ServerUnavailable(f"{url} speaks HTTP, not gRPC; Triton's gRPC port is usually 8001 (--url).")
-    if _DISTRUST in said:
+    if _DISTRUST in lowered:
         return AccessDenied(f"the certificate of {url} is for another name, or not of the authorities in --tls-ca.")
-    if any(words in said for words in _NO_TLS):
+    if any(words in lowered for words in _NO_TLS):
         return AccessDenied(f"{url} agrees on no TLS: it speaks none, or a file of --tls-ca, --tls-cert is no PEM.")
-    if not any(words in said for words in _NOBODY):
+    if not any(words in lowered for words in _NOBODY):
         return None
-    if met:
+    if answered_before:
         return Restarting(f"the server at {url} is away; try again in a moment.", begun=False)
-    if _HUNG_UP in said:
+    if _HUNG_UP in lowered:
         return AccessDenied(f"{url} hangs up before a word: it wants TLS (--tls-ca) or a certificate (--tls-cert).")
     return ServerUnavailable(
         f"no gRPC server answers at {url}; start it with `make serve`, "

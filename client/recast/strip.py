@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from .saving import flattened
+from .output_files import flattened
 
 Panel = tuple[Image.Image, str]
 

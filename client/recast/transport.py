@@ -1,7 +1,8 @@
 """The I/O, the only thing in which the two clients differ.
 
-What the clients do is written once, as coroutines over a transport. `Waiting` is for asyncio. `Blocking` has
-the same methods, which block and never suspend, so `finish` runs a coroutine over it to its end in one go.
+What the clients do is written once, as coroutines over a transport. `AsyncTransport` is for asyncio.
+`SyncTransport` has the same methods, which block and never suspend, so `finish` runs a coroutine over it to its end
+in one go.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
-class Blocking:
+class SyncTransport:
     """Calls that block the calling thread; any number of threads may share one."""
 
     def __init__(self, url: str, credentials: Credentials) -> None:
@@ -94,7 +95,7 @@ class Blocking:
         self._client.close()
 
 
-class Waiting:
+class AsyncTransport:
     """Calls that await, and work that would hold up the event loop in a thread."""
 
     def __init__(self, url: str, credentials: Credentials) -> None:
@@ -142,7 +143,7 @@ class Waiting:
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine over a `Blocking` transport."""
+    """The result of a coroutine over a `SyncTransport`."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -164,7 +165,7 @@ def _with_headers(arguments: dict[str, Any], headers: dict[str, str]) -> dict[st
 
 
 def each(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-    """The items of an async generator over a `Blocking` transport; closing this one closes that one."""
+    """The items of an async generator over a `SyncTransport`; closing this one closes that one."""
     try:
         while True:
             yield finish(items.__anext__())

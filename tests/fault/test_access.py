@@ -11,7 +11,7 @@ import pytest
 import tritonclient.grpc as grpc
 from recast import AccessDenied, AsyncClient, Client, Credentials
 from recast.cli import main
-from recast.transport import Blocking, finish
+from recast.transport import SyncTransport, finish
 from tritonclient.utils import InferenceServerException
 
 from serving.launcher.preflight import LaunchError
@@ -251,7 +251,7 @@ def certified(authorities, client):
 
 def test_the_clients_transport_shows_the_admin_key_to_control_calls(closed):
     for key, allowed in [(None, False), ("not-the-admin-key", False), (closed.admin_key, True)]:
-        transport = Blocking(closed.grpc_url, Credentials(admin_key=key))
+        transport = SyncTransport(closed.grpc_url, Credentials(admin_key=key))
         for call in ("load", "index", "config", "trace settings", "logging"):
             method, arguments = GRPC_CALLS[call]
             names = {"load": ["model_name"], "config": ["model_name"], "logging": ["settings"]}.get(call, [])

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import recast
 from PIL import Image
-from recast import conversation, tracing
+from recast import retrying, tracing
+from recast.options import EditOptions, StreamOptions
 
 OVERLOADED = (grpc.StatusCode.UNAVAILABLE, "in ensemble 'replace', overloaded: the queue is full, try again.")
 
@@ -87,7 +88,7 @@ class Awaited:
 
 @pytest.fixture(params=[recast.Client, Awaited], ids=["Client", "AsyncClient"])
 def connect(request, monkeypatch):
-    monkeypatch.setattr(conversation, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.02)
     return request.param
 
 
@@ -285,6 +286,26 @@ def test_status(scripted_server, connect):
         assert not client.status().ready
 
 
+def test_an_unknown_option_is_a_type_error_before_anything_is_sent(scripted_server, connect):
+    with connect(scripted_server.grpc_url) as client:
+        for option in ("sed", "preview_side"):
+            with pytest.raises(TypeError, match=option):
+                client.replace(b"x", "y", **{option: 1})
+    assert scripted_server.calls == []
+
+
+@pytest.mark.parametrize("kind", [recast.Client, recast.AsyncClient])
+def test_a_stream_refuses_an_unknown_option_before_its_first_step(kind):
+    with pytest.raises(TypeError, match="sed"):
+        kind("localhost:1").replace_stream(b"x", "y", sed=1)
+
+
+def test_help_explains_every_option():
+    assert all(f" {name} (" in recast.Client.replace.__doc__ for name in EditOptions.__annotations__)
+    added = StreamOptions.__annotations__.keys() - EditOptions.__annotations__.keys()
+    assert all(f" {name} (" in recast.Client.replace_stream.__doc__ for name in added)
+
+
 @pytest.mark.parametrize("options", [{"seed": 2**63}, {"num_images": 2**31}])
 def test_option_that_does_not_fit_is_refused(scripted_server, connect, options):
     with connect(scripted_server.grpc_url) as client:
@@ -314,7 +335,7 @@ def test_overloaded_gives_up_after_its_retries(scripted_server, connect, fault):
 
 
 def test_overloaded_gives_up_before_its_deadline(scripted_server, connect, fault, monkeypatch):
-    monkeypatch.setattr(conversation, "FIRST_PAUSE", 0.3)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.3)
     scripted_server.script = [fault(*OVERLOADED)]
     start = time.monotonic()
     with (

@@ -85,9 +85,9 @@ def test_error_without_status_is_internal():
     assert type(error) is recast.InternalError
 
 
-def test_a_server_that_was_met_is_only_away():
+def test_a_server_that_has_answered_before_is_only_away():
     refused = InferenceServerException("failed to connect to all addresses", status="StatusCode.UNAVAILABLE")
-    error = translate(refused, url="there:8001", timeout=None, met=True)
+    error = translate(refused, url="there:8001", timeout=None, answered_before=True)
     assert isinstance(error, recast.Restarting)
     assert not error.begun
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import recast
 from PIL import Image
+from recast.output_files import UsageError, beside, check_outputs, flattened, numbered, save
 from recast.pictures import decoded, encoded
-from recast.saving import UsageError, beside, check_outputs, flattened, numbered, save
 from recast.strip import strip
 
 

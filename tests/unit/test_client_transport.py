@@ -1,27 +1,10 @@
-"""The client's policies that need no server: pauses, deadlines, channel options, coroutines."""
+"""The transports' parts that need no server: channel options, and coroutines run to their end."""
 
 import asyncio
-import math
 
 import pytest
-from recast import conversation
 from recast.transport import channel_args, finish
 from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE
-
-
-def test_backoff_grows_and_is_bounded():
-    pauses = list(conversation.backoff(12))
-    assert 0.1 <= pauses[0] <= 0.2
-    assert all(1 <= pause <= conversation.LONGEST_PAUSE for pause in pauses[6:])
-    assert list(conversation.backoff(0)) == []
-
-
-def test_deadline_never_goes_below_zero():
-    assert conversation.Deadline(-1.0).left() == 0.0
-    assert conversation.Deadline(None).left() is None
-    assert conversation.Deadline(None).allows(math.inf)
-    assert conversation.Deadline(9.0).allows(1.0)
-    assert not conversation.Deadline(1.0).allows(9.0)
 
 
 def test_message_limits_survive_the_other_channel_options():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
+from .intents import described
 from .results import Edit, MaskResult, ParseResult, Progress, Status
 
 BAR = 20
@@ -22,7 +23,7 @@ def edit_lines(edit: Edit, seconds: float) -> list[str]:
     """What was understood and found, the seed, and the time of each step; `seconds` is the whole call's."""
     seeds = ", ".join(str(seed) for seed in edit.seeds)
     return [
-        _line("Understood", f"{_wish(edit)} (score {edit.parse_score:.2f})"),
+        _line("Understood", f"{_understood(edit)} (score {edit.parse_score:.2f})"),
         _line("Found", f"{edit.target} (score {edit.mask_score:.2f})"),
         _line("Seeds" if len(edit.seeds) > 1 else "Seed", f"{seeds} (--seed {edit.seed} repeats it)"),
         _line("Time", _times(edit.report, seconds)),
@@ -32,7 +33,7 @@ def edit_lines(edit: Edit, seconds: float) -> list[str]:
 def parse_lines(result: ParseResult, seconds: float) -> list[str]:
     """What was understood, what will be drawn, and the time."""
     return [
-        _line("Understood", f"{_wish(result)} (score {result.parse_score:.2f})"),
+        _line("Understood", f"{_understood(result)} (score {result.parse_score:.2f})"),
         _line("Draws", result.caption),
         _line("Time", _times(result.report, seconds)),
     ]
@@ -68,11 +69,11 @@ class Line:
     bar: str = ""
 
     def show(self, progress: Progress) -> None:
-        """Let the line tell of a step that is done."""
+        """Say on the line that a step is done, and how far the painting is."""
         painted = progress.step / progress.steps if progress.stage == "inpaint" else 0.0
         done = {"parse": "sentence read", "mask": "object found"}
-        said = done.get(progress.stage, f"step {progress.step} of {progress.steps}")
-        self.bar = f"[{'#' * round(BAR * painted):<{BAR}}] {said}  "
+        state = done.get(progress.stage, f"step {progress.step} of {progress.steps}")
+        self.bar = f"[{'#' * round(BAR * painted):<{BAR}}] {state}  "
 
 
 @contextmanager
@@ -104,14 +105,8 @@ def _tick(line: Line, done: threading.Event) -> None:
     sys.stderr.flush()
 
 
-def _wish(result: Edit | ParseResult) -> str:
-    target, replacement = result.target, result.replacement
-    wishes = {
-        "replace": f'replace "{target}" with "{replacement}"',
-        "recolour": f'make "{target}" {replacement}',
-        "remove": f'remove "{target}"',
-    }
-    return wishes.get(result.intent, f'{result.intent} "{target}" {replacement}'.rstrip())
+def _understood(result: Edit | ParseResult) -> str:
+    return described(result.intent, result.target, result.replacement)
 
 
 def _times(report: dict[str, Any], seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""How a call is held: deadline, translated errors, retries. Shared by both clients."""
+"""Calls with a deadline, typed errors and retries, over the transport of either client."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def backoff(retries: int | None, longest: float = LONGEST_PAUSE) -> Iterator[flo
         yield random.uniform(0.5, 1.0) * min(FIRST_PAUSE * 2 ** min(attempt, 30), longest)
 
 
-class Patience:
+class RetryPolicy:
     """What is tried again, and after what pause.
 
     A call that the server refused, or had begun when it was lost, `retries` times: an edit that ends processes must
@@ -80,7 +80,7 @@ class Patience:
 
 @contextmanager
 def named(request_id: str | None) -> Iterator[str]:
-    """The name of one call, drawn unless given, which the errors that leave the block tell."""
+    """The name of one call, drawn unless given; the errors that leave the block carry it as `request_id`."""
     name = request_id or uuid.uuid4().hex
     try:
         yield name
@@ -90,16 +90,16 @@ def named(request_id: str | None) -> Iterator[str]:
 
 
 @dataclass
-class Conversation:
-    """Calls to one server over one transport. `met` once it has answered any of them."""
+class RetryingCalls:
+    """Calls to one server over one transport; `answered` says whether it has answered any of them."""
 
     transport: Transport
     url: str
     timeout: float | None
     retries: int
-    met: bool = False
+    answered: bool = False
 
-    async def ask(
+    async def infer(
         self, build: Callable[[], Call[Result]], timeout: float | None, request_id: str | None = None
     ) -> Result:
         """The result of a call, tried again while the server is overloaded or away and the deadline allows.
@@ -109,28 +109,28 @@ class Conversation:
         deadline = self._deadline(timeout)
         with named(request_id) as name:
             call = await self.transport.compute(build)
-            patience = Patience(self.retries, deadline)
+            policy = RetryPolicy(self.retries, deadline)
             while True:
                 try:
                     arguments = {**call.arguments(), **deadline.arguments(), "request_id": name}
                     answer = await self._call("infer", deadline, **arguments)
                     break
                 except RecastError as error:
-                    pause = patience.pause(error)
+                    pause = policy.pause(error)
                     if pause is None:
                         raise
                     await self.transport.pause(pause)
             return await self.transport.compute(lambda: call.read(answer))
 
-    async def follow(
+    async def stream(
         self, build: Callable[[], Call[Progress | Edit]], timeout: float | None, request_id: str | None = None
     ) -> AsyncGenerator[Progress | Edit, None]:
-        """The progress of a streamed edit and at last the edit; tried again as `ask` does until the first progress."""
+        """The progress of a streamed edit and at last the edit; tried again as in `infer` until the first progress."""
         deadline = self._deadline(timeout)
         begun = False
         with named(request_id) as name:
             call = await self.transport.compute(build)
-            patience = Patience(self.retries, deadline)
+            policy = RetryPolicy(self.retries, deadline)
             while True:
                 try:
                     async with aclosing(self._responses(call, deadline, name)) as responses:
@@ -139,7 +139,7 @@ class Conversation:
                             yield item
                     return
                 except RecastError as error:
-                    pause = None if begun else patience.pause(error)
+                    pause = None if begun else policy.pause(error)
                     if pause is None:
                         raise
                     await self.transport.pause(pause)
@@ -152,7 +152,7 @@ class Conversation:
         try:
             async with aclosing(answers):
                 async for answer in answers:
-                    self.met = True
+                    self.answered = True
                     item = await self.transport.compute(partial(call.read, answer))
                     yield item
                     if isinstance(item, Edit):
@@ -181,12 +181,12 @@ class Conversation:
             answer = await self.transport.call(method, **{"client_timeout": deadline.left()} | arguments)
         except InferenceServerException as error:
             raise self._failure(error, deadline) from error
-        self.met = True
+        self.answered = True
         return answer
 
     def _failure(self, error: InferenceServerException, deadline: Deadline) -> RecastError:
-        failure = translate(error, url=self.url, timeout=deadline.seconds, met=self.met)
-        self.met = self.met or not isinstance(failure, ServerUnavailable | DeadlineExceeded)
+        failure = translate(error, url=self.url, timeout=deadline.seconds, answered_before=self.answered)
+        self.answered = self.answered or not isinstance(failure, ServerUnavailable | DeadlineExceeded)
         return failure
 
     def _deadline(self, timeout: float | None) -> Deadline:
