@@ -56,9 +56,9 @@ PLUGINS = "recast.commands"
 """The entry points of distributions that bring commands of their own: functions (subparsers, common parser)."""
 
 _TLS_FILES = {
-    "ca": "speak TLS to a server whose certificate is of these authorities, in PEM",
-    "cert": "the certificate to show to the server, in PEM",
-    "key": "the private key of that certificate, in PEM",
+    "ca": "speak TLS: PEM file of the authorities that sign the server's certificate",
+    "cert": "PEM file of your own certificate, for a server that asks for one",
+    "key": "PEM file of that certificate's private key",
 }
 
 
@@ -144,11 +144,11 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    _edit_arguments(command("edit", commands.edit, "edit a picture as a sentence says"))
-    parse = command("parse", commands.parse, "tell what a sentence asks for")
-    parse.add_argument("prompt", metavar="SENTENCE")
-    _mask_arguments(command("mask", commands.mask, "find an object in a picture"))
-    command("status", commands.status, "tell whether the server is ready, and its releases")
+    _edit_arguments(command("edit", commands.edit, "edit a picture as one sentence says"))
+    parse = command("parse", commands.parse, "show what a sentence asks for, without a picture")
+    parse.add_argument("prompt", metavar="SENTENCE", help='such as "swap the red car on the left for a boat"')
+    _mask_arguments(command("mask", commands.mask, "find an object in a picture, and write its mask"))
+    command("status", commands.status, "show whether the server is ready, and which releases it serves")
     for plugin in entry_points(group=PLUGINS):  # `recast releases`, where the server's distribution is installed
         plugin.load()(parsers, common)
     return parser
@@ -156,42 +156,48 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common() -> _Parser:
     common = _Parser(add_help=False)
+    group = common.add_argument_group("options of every command")  # listed after the command's own
     url = os.environ.get("RECAST_URL") or DEFAULT_URL
-    common.add_argument("--url", default=url, help="host:port of the server's gRPC port (RECAST_URL; now %(default)s)")
-    common.add_argument(
-        "--timeout", type=_seconds, default=DEFAULT_TIMEOUT, metavar="S", help="seconds to wait (%(default)g)"
+    group.add_argument("--url", default=url, help="host:port of the server's gRPC port (RECAST_URL; now %(default)s)")
+    group.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=DEFAULT_TIMEOUT,
+        metavar="S",
+        help="give up after S seconds, retries included (default: %(default)g)",
     )
     for name, meaning in _TLS_FILES.items():
         variable = f"RECAST_TLS_{name.upper()}"
-        common.add_argument(
+        group.add_argument(
             f"--tls-{name}", default=os.environ.get(variable) or None, metavar="FILE", help=f"{meaning} ({variable})"
         )
-    common.add_argument("--json", action="store_true", help="print one JSON document, for errors too")
+    group.add_argument("--json", action="store_true", help="print one JSON document, for errors too")
     return common
 
 
 def _edit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
-    parser.add_argument("prompt", metavar="SENTENCE", help='such as "Replace the car with a bicycle"')
-    parser.add_argument("-o", "--out", help="the edited picture: .png, .webp or .jpg (PICTURE-edited.png)")
-    parser.add_argument("--seed", type=int, help="repeat the edit of this seed")
-    parser.add_argument("--steps", type=int, help="denoising steps")
-    parser.add_argument("--guidance", type=float, help="how closely the replacement follows the words")
-    parser.add_argument("--negative-prompt", metavar="WORDS", help="what must not appear")
-    parser.add_argument("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, …")
-    parser.add_argument("--bulk", action="store_true", help="one of many: give way to those who sit and wait")
-    parser.add_argument("--mask-out", metavar="PATH", help="write the mask too: 255 replaced, 0 untouched")
-    parser.add_argument("--strip", metavar="PATH", help="write before, mask and after side by side")
+    add = parser.add_argument
+    add("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
+    add("prompt", metavar="SENTENCE", help='such as "Replace the car with a bicycle"')
+    add("-o", "--out", help="the edited picture: .png, .webp or .jpg (default: NAME-edited.png beside PICTURE)")
+    add("--seed", type=int, metavar="N", help="repeat the edit that had this seed (default: a new one)")
+    add("--steps", type=int, metavar="N", help="denoising steps: more take longer (default: the server's)")
+    add("--guidance", type=float, metavar="X", help="how closely to follow the words (default: the server's)")
+    add("--negative-prompt", metavar="WORDS", help="what must not appear")
+    add("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, … (default: 1)")
+    add("--bulk", action="store_true", help="nobody waits for this edit: a busy server refuses it first")
+    add("--mask-out", metavar="PATH", help="write the mask too: 255 replaced, 0 untouched, between blended")
+    add("--strip", metavar="PATH", help="write one picture of before, mask and after side by side")
 
 
 def _mask_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
     parser.add_argument("target", metavar="OBJECT", help='such as "red car on the left"')
-    parser.add_argument("-o", "--out", help="the mask (PICTURE-mask.png)")
+    parser.add_argument("-o", "--out", help="the mask: .png, .webp or .jpg (default: NAME-mask.png beside PICTURE)")
     parser.add_argument(
         "--intent",
         choices=tuple(INTENTS),
-        help="write the mask that such an edit would use, instead of the object's outline",
+        help="write the mask that such an edit would use (default: the object's outline)",
     )
 
 

@@ -71,6 +71,11 @@ def test_edit_tells_and_saves(recast, scripted_server, street):
     assert (street.parent / "street-edited.png").read_bytes() == street.read_bytes()
 
 
+def test_an_intent_that_only_the_server_knows_goes_by_its_name(recast, scripted_server, street):
+    scripted_server.script = [{**answer(street), "intent": blob(b"blur"), "replacement": blob(b"")}]
+    assert 'Understood: blur "car" (score' in recast("parse", "blur the {car}")[1]
+
+
 def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, street, tmp_path):
     scripted_server.script = [answer(street, count=2)]
     out, mask, strip = tmp_path / "o.jpg", tmp_path / "m.png", tmp_path / "s.png"
