@@ -10,9 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
+import recast
+from recast import retrying
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
+
+from tests.unit.client_answers import Awaited
 
 Outputs = dict[str, np.ndarray]
 
@@ -138,3 +142,10 @@ def scripted_server() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def fault() -> type[Fault]:
     return Fault
+
+
+@pytest.fixture(params=[recast.Client, Awaited], ids=["Client", "AsyncClient"])
+def connect(request, monkeypatch):
+    """Makes a client, of either kind, whose retries come soon."""
+    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.02)
+    return request.param

@@ -1,95 +1,17 @@
-"""What both clients put on the wire, read from it, try again and give up on, against a scripted server."""
+"""What both clients put on the wire and read from it, against a scripted server."""
 
 import asyncio
-import io
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
 import recast
-from PIL import Image
-from recast import retrying, tracing
 from recast.options import EditOptions, StreamOptions
 
-OVERLOADED = (grpc.StatusCode.UNAVAILABLE, "in ensemble 'replace', overloaded: the queue is full, try again.")
-
-
-def blob(*values: bytes) -> np.ndarray:
-    return np.array([list(values)], dtype=np.object_)
-
-
-def picture(value: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (6, 4), (value, 0, 0)).save(file, format="PNG")
-    return file.getvalue()
-
-
-def edit(seed: int = 7, count: int = 1) -> dict[str, np.ndarray]:
-    return {
-        "edited_image": blob(*[picture(seed + i) for i in range(count)]),
-        "mask_image": blob(picture(255)),
-        "intent": blob(b"replace"),
-        "target": blob("voiture à gauche".encode()),
-        "replacement": blob(b"bicycle"),
-        "parse_score": np.array([[0.5]], np.float32),
-        "mask_score": np.array([[0.25]], np.float32),
-        "used_seed": np.array([[seed + i for i in range(count)]], np.int64),
-        "report": blob(json.dumps({"milliseconds": {"parse": 1.5}}).encode()),
-    }
-
-
-PARSE = {
-    "intent": blob(b"remove"),
-    "target": blob(b"dog"),
-    "replacement": blob(b""),
-    "caption": blob(b"empty background"),
-    "parse_score": np.array([[0.75]], np.float32),
-    "parse_report": blob(b"{}"),
-}
-MASK = {
-    "mask_image": blob(picture(255)),
-    "object_mask": blob(picture(200)),
-    "mask_score": np.array([[0.5]], np.float32),
-    "mask_report": blob(b"{}"),
-}
-
-
-class Awaited:
-    """AsyncClient with blocking methods, so that each test runs over both clients."""
-
-    def __init__(self, *arguments, **options):
-        self._loop = asyncio.new_event_loop()
-        self._client = recast.AsyncClient(*arguments, **options)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._loop.run_until_complete(self._client.close())
-        self._loop.close()
-
-    def replace_stream(self, *arguments, **options):
-        steps = self._client.replace_stream(*arguments, **options)
-        try:
-            while True:
-                yield self._loop.run_until_complete(steps.__anext__())
-        except StopAsyncIteration:
-            return
-        finally:
-            self._loop.run_until_complete(steps.aclose())
-
-    def __getattr__(self, name):
-        return lambda *a, **k: self._loop.run_until_complete(getattr(self._client, name)(*a, **k))
-
-
-@pytest.fixture(params=[recast.Client, Awaited], ids=["Client", "AsyncClient"])
-def connect(request, monkeypatch):
-    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.02)
-    return request.param
+from tests.unit.client_answers import MASK, OVERLOADED, PARSE, edit, picture
 
 
 def test_replace_sends_and_reads_everything(scripted_server, connect):
@@ -177,39 +99,6 @@ def test_leaving_a_stream_cancels_it_on_the_server(scripted_server, connect):
         assert scripted_server.cancelled.wait(5)
 
 
-def test_a_stream_is_tried_again_until_it_has_begun(scripted_server, connect, fault):
-    away = fault(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-    scripted_server.script = [fault(*OVERLOADED), away, edit()]
-    with connect(scripted_server.grpc_url) as client:
-        *_, result = client.replace_stream(b"x", "y")
-    assert result.seed == 7
-    assert scripted_server.streams == 3
-
-
-def test_a_stream_that_breaks_off_fails_typed(scripted_server, connect, fault):
-    scripted_server.script = [{"edited_image": blob(b"x")}, edit()]
-    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.InternalError, match="mask_image"):
-        list(client.replace_stream(b"x", "y"))
-    assert scripted_server.streams == 1
-
-
-def test_the_server_is_told_how_long_a_call_may_take(scripted_server, connect):
-    scripted_server.script = [edit()]
-    with connect(scripted_server.grpc_url, timeout=None) as client:
-        client.replace(b"x", "y")
-        client.replace(b"x", "y", timeout=5)
-        list(client.replace_stream(b"x", "y", timeout=5))
-    assert scripted_server.timeouts[0] is None
-    assert all(4e6 < microseconds <= 5e6 for microseconds in scripted_server.timeouts[1:])
-
-
-def test_a_deadline_that_the_server_notices_first_is_one(scripted_server, connect, fault):
-    late = "in ensemble 'replace', cancelled: the deadline passed before the edit was done; ask for less."
-    scripted_server.script = [fault(grpc.StatusCode.CANCELLED, late)]
-    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.DeadlineExceeded, match="5 s"):
-        client.replace(b"x", "y", timeout=5)
-
-
 def test_every_call_has_a_request_id_that_results_tell(scripted_server, connect, fault):
     scripted_server.script = [edit(), edit(), PARSE, fault(*OVERLOADED), MASK, edit(), fault(*OVERLOADED), edit()]
     with connect(scripted_server.grpc_url) as client:
@@ -235,32 +124,6 @@ def test_an_error_tells_its_request_id(scripted_server, connect, fault, request_
                 call(b"x", "y", request_id=request_id)
             assert error.value.request_id == scripted_server.request_ids[-1]
             assert request_id in (None, error.value.request_id)
-
-
-def test_an_inference_carries_the_trace_context_of_the_environment(scripted_server, connect, monkeypatch):
-    scripted_server.script = [edit()]
-    with connect(scripted_server.grpc_url) as client:
-        client.replace(b"x", "y")
-        monkeypatch.setenv("TRACEPARENT", "00-aa-bb-01")
-        client.replace(b"x", "y")
-        list(client.replace_stream(b"x", "y"))
-    assert [headers.get("traceparent") for headers in scripted_server.headers] == [None, "00-aa-bb-01", "00-aa-bb-01"]
-
-
-def test_an_opentelemetry_span_goes_before_the_environment(scripted_server, connect, monkeypatch):
-    class Propagate:
-        @staticmethod
-        def inject(carrier):
-            carrier.update(traceparent="00-cc-dd-01", tracestate="a=b", baggage="user=secret")
-
-    monkeypatch.setenv("TRACEPARENT", "00-aa-bb-01")
-    monkeypatch.setattr(tracing, "propagate", Propagate)
-    scripted_server.script = [PARSE]
-    with connect(scripted_server.grpc_url) as client:
-        client.parse("y")
-    headers = scripted_server.headers[0]
-    assert (headers["traceparent"], headers["tracestate"]) == ("00-cc-dd-01", "a=b")
-    assert "baggage" not in headers
 
 
 def test_parse_and_mask(scripted_server, connect):
@@ -316,108 +179,6 @@ def test_option_that_does_not_fit_is_refused(scripted_server, connect, options):
         with pytest.raises(recast.InvalidPrompt, match="Unicode"):
             client.parse("\udcff")
     assert scripted_server.calls == []
-
-
-def test_overloaded_is_tried_again(scripted_server, connect, fault):
-    queue = fault(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
-    scripted_server.script = [fault(*OVERLOADED), queue, edit()]
-    with connect(scripted_server.grpc_url) as client:
-        assert client.replace(b"x", "y").seed == 7
-    assert len(scripted_server.calls) == 3
-
-
-def test_overloaded_gives_up_after_its_retries(scripted_server, connect, fault):
-    scripted_server.script = [fault(*OVERLOADED)]
-    with connect(scripted_server.grpc_url, retries=2) as client:
-        with pytest.raises(recast.Overloaded, match="queue is full"):
-            client.replace(b"x", "y")
-    assert len(scripted_server.calls) == 3
-
-
-def test_overloaded_gives_up_before_its_deadline(scripted_server, connect, fault, monkeypatch):
-    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.3)
-    scripted_server.script = [fault(*OVERLOADED)]
-    start = time.monotonic()
-    with (
-        connect(scripted_server.grpc_url, timeout=0.5, retries=50) as client,
-        pytest.raises(recast.Overloaded),
-    ):
-        client.replace(b"x", "y")
-    assert time.monotonic() - start < 0.6
-
-
-LOST = (grpc.StatusCode.INTERNAL, "in ensemble 'replace', Stub process 'parse_0_0' is not healthy.")
-AWAY = (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'replace' has no available versions")
-
-
-def test_a_lost_call_is_tried_again(scripted_server, connect, fault):
-    scripted_server.script = [fault(*LOST), fault(*LOST), edit()]
-    with connect(scripted_server.grpc_url, retries=2) as client:
-        assert client.replace(b"x", "y").seed == 7
-    assert len(scripted_server.calls) == 3
-
-
-def test_an_edit_that_ends_processes_is_given_up_after_the_retries(scripted_server, connect, fault):
-    scripted_server.script = [fault(*LOST)]
-    with connect(scripted_server.grpc_url, retries=2) as client, pytest.raises(recast.Restarting):
-        client.replace(b"x", "y")
-    assert len(scripted_server.calls) == 3
-
-
-def test_a_server_that_is_away_is_waited_for_beyond_the_retries(scripted_server, connect, fault):
-    scripted_server.script = [*[fault(*AWAY)] * 4, edit()]
-    with connect(scripted_server.grpc_url, retries=1) as client:
-        assert client.replace(b"x", "y").seed == 7
-    assert len(scripted_server.calls) == 5
-
-
-def test_a_server_that_stays_away_fails_typed_before_the_deadline(scripted_server, connect, fault):
-    scripted_server.script = [fault(*AWAY)]
-    start = time.monotonic()
-    with connect(scripted_server.grpc_url, timeout=0.5) as client, pytest.raises(recast.Restarting):
-        client.replace(b"x", "y")
-    assert time.monotonic() - start < 0.6
-
-
-@pytest.mark.parametrize("answer", [LOST, AWAY])
-def test_without_retries_a_restart_is_told_at_once(scripted_server, connect, fault, answer):
-    scripted_server.script = [fault(*answer)]
-    with connect(scripted_server.grpc_url, retries=0) as client, pytest.raises(recast.Restarting):
-        client.replace(b"x", "y")
-    assert len(scripted_server.calls) == 1
-
-
-def test_a_server_that_ends_after_an_answer_is_waited_for(scripted_server, connect):
-    scripted_server.script = [edit()]
-    with connect(scripted_server.grpc_url, timeout=1) as client:
-        client.replace(b"x", "y")
-        scripted_server.stop()
-        with pytest.raises(recast.Restarting, match="away"):
-            client.replace(b"x", "y")
-        with pytest.raises(recast.Restarting, match="away"):
-            client.replace(b"x", "y", timeout=0.1)
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "kind"),
-    [
-        ("UNAVAILABLE", "This protocol is restricted", recast.AccessDenied),
-        ("NOT_FOUND", "in ensemble 'replace', object_not_found: no unicorn here.", recast.ObjectNotFound),
-        ("INVALID_ARGUMENT", "invalid_image: not a picture.", recast.InvalidImage),
-        ("INTERNAL", "internal: the server failed on this request.", recast.InternalError),
-    ],
-)
-def test_no_other_error_is_tried_again(scripted_server, connect, fault, code, message, kind):
-    scripted_server.script = [fault(grpc.StatusCode[code], message)]
-    with connect(scripted_server.grpc_url) as client, pytest.raises(kind):
-        client.replace(b"x", "y")
-    assert len(scripted_server.calls) == 1
-
-
-def test_deadline(scripted_server, connect):
-    scripted_server.script = [0.5]
-    with connect(scripted_server.grpc_url) as client, pytest.raises(recast.DeadlineExceeded, match=r"0\.1 s"):
-        client.replace(b"x", "y", timeout=0.1)
 
 
 def test_answer_without_an_output_is_internal(scripted_server, connect):

@@ -6,7 +6,7 @@ import pytest
 import recast
 from recast.credentials import ADMIN_HEADER
 
-from tests.unit.test_client_calls import PARSE
+from tests.unit.client_answers import PARSE
 
 KEYS = recast.Credentials(admin_key="an-admin-key-of-mine", api_key="an-api-key")
 

@@ -1,0 +1,80 @@
+"""Answers for the scripted server to give to a client, and the awaiting client in the blocking one's shape."""
+
+import asyncio
+import io
+import json
+
+import grpc
+import numpy as np
+import recast
+from PIL import Image
+
+OVERLOADED = (grpc.StatusCode.UNAVAILABLE, "in ensemble 'replace', overloaded: the queue is full, try again.")
+
+
+def blob(*values: bytes) -> np.ndarray:
+    return np.array([list(values)], dtype=np.object_)
+
+
+def picture(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (6, 4), (value, 0, 0)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def edit(seed: int = 7, count: int = 1) -> dict[str, np.ndarray]:
+    return {
+        "edited_image": blob(*[picture(seed + i) for i in range(count)]),
+        "mask_image": blob(picture(255)),
+        "intent": blob(b"replace"),
+        "target": blob("voiture à gauche".encode()),
+        "replacement": blob(b"bicycle"),
+        "parse_score": np.array([[0.5]], np.float32),
+        "mask_score": np.array([[0.25]], np.float32),
+        "used_seed": np.array([[seed + i for i in range(count)]], np.int64),
+        "report": blob(json.dumps({"milliseconds": {"parse": 1.5}}).encode()),
+    }
+
+
+PARSE = {
+    "intent": blob(b"remove"),
+    "target": blob(b"dog"),
+    "replacement": blob(b""),
+    "caption": blob(b"empty background"),
+    "parse_score": np.array([[0.75]], np.float32),
+    "parse_report": blob(b"{}"),
+}
+MASK = {
+    "mask_image": blob(picture(255)),
+    "object_mask": blob(picture(200)),
+    "mask_score": np.array([[0.5]], np.float32),
+    "mask_report": blob(b"{}"),
+}
+
+
+class Awaited:
+    """AsyncClient with blocking methods, so that each test runs over both clients."""
+
+    def __init__(self, *arguments, **options):
+        self._loop = asyncio.new_event_loop()
+        self._client = recast.AsyncClient(*arguments, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+    def replace_stream(self, *arguments, **options):
+        steps = self._client.replace_stream(*arguments, **options)
+        try:
+            while True:
+                yield self._loop.run_until_complete(steps.__anext__())
+        except StopAsyncIteration:
+            return
+        finally:
+            self._loop.run_until_complete(steps.aclose())
+
+    def __getattr__(self, name):
+        return lambda *a, **k: self._loop.run_until_complete(getattr(self._client, name)(*a, **k))
