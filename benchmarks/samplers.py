@@ -62,13 +62,13 @@ def main() -> None:
     def run(name: str, steps: int, guidance_scale: float, apart: bool = False) -> None:
         entries, dbs, kinds, colours = [], [], [], []
         for n, (scene, file, wish, mask, outline) in enumerate(work):
-            outcome = chain.inpaint(file, mask, outline, caption(wish), n, num_inference_steps=steps,
+            result = chain.inpaint(file, mask, outline, caption(wish), n, num_inference_steps=steps,
                                     guidance_scale=guidance_scale)  # fmt: skip
-            after, part = outcome.pictures[0].pixels, outcome.blend > 127
+            after, part = result.images[0].pixels, result.blended_mask > 127
             if len(reference) < len(work):
                 reference.append(after)
             dbs.append(psnr(after[part].astype(float), reference[n][part].astype(float)))
-            verdict = judge(after, world.bounds(outcome.blend))
+            verdict = judge(after, world.bounds(result.blended_mask))
             colour, kind = wish.replacement.split()
             kinds.append(verdict.kind == kind)
             colours.append(verdict.colour == colour)
@@ -83,14 +83,14 @@ def main() -> None:
 
     demo = chain.assets
     for sampler, steps in RUNS:
-        settings = {**demo.settings, "sampler": sampler}
+        settings = dataclasses.replace(demo.settings, sampler=sampler)
         chain.assets = dataclasses.replace(
             demo, settings=settings, scheduler={**demo.scheduler, "_class_name": CLASSES[sampler]}
         )
-        run(sampler, steps, demo.settings["guidance_scale"])
+        run(sampler, steps, demo.settings.guidance_scale)
     chain.paint_with(REPOSITORY, quickest_config())
     for steps in (50, 20) if chain.config else ():
-        run(f"ddim, {chain.config}", steps, demo.settings["guidance_scale"])
+        run(f"ddim, {chain.config}", steps, demo.settings.guidance_scale)
     if options.distilled:
         chain.paint_with(options.distilled)
         for steps in (4, 8):
