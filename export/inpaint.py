@@ -67,8 +67,8 @@ def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str
     )
     vae_config, unet_config = (read_json(checkpoint / part / "config.json") for part in ("vae", "unet"))
     factor = vae.downscale(vae_config)
-    return asdict(
-        InpaintSettings(
+    try:
+        assets = InpaintSettings(
             scaling_factor=vae_config.get("scaling_factor", 0.18215),  # diffusers' default, for older files
             size=unet_config["sample_size"] * factor,
             vae_factor=factor,
@@ -79,7 +79,9 @@ def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str
             num_inference_steps=settings["num_inference_steps"],
             guidance_scale=settings["guidance_scale"],
         )
-    )
+    except ValueError as error:
+        raise ExportError(f"{checkpoint}, or the command for it, cannot be served: {error}") from error
+    return asdict(assets)
 
 
 def _family(checkpoint: Path) -> Family:

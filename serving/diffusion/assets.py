@@ -53,9 +53,9 @@ class InpaintSettings:
         """The settings in `file`. Raises OSError, or a ValueError that names the file and what is wrong with it."""
         try:
             values = _known(cls, json.loads(file.read_text(encoding="utf-8")))
-            values["tokenizers"] = tuple(
-                TokenizerSettings(**_known(TokenizerSettings, entry)) for entry in values["tokenizers"]
-            )
+            if isinstance(values["tokenizers"], list):
+                entries = [_known(TokenizerSettings, entry) for entry in values["tokenizers"]]
+                values["tokenizers"] = tuple(TokenizerSettings(**entry) for entry in entries)
             return cls(**values)
         except ValueError as error:
             raise ValueError(f"{file.name} is not of this Recast's export: {error}; export the release again") from None
