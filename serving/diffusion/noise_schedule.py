@@ -83,10 +83,10 @@ INERT = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value", 
 """Settings that mean something only beside others, which FIXED rules out."""
 
 
-def signal_levels(config: SchedulerConfig) -> np.ndarray:
+def alphas_cumprod(config: SchedulerConfig) -> np.ndarray:
     """The share of the picture in the noisy sample's variance at each training timestep, float32 [timesteps].
 
-    It is ᾱ of Ho et al. 2020 (arXiv 2006.11239), diffusers' `alphas_cumprod`, computed in float32 as there.
+    It is ᾱ of Ho et al. 2020 (arXiv 2006.11239), computed in float32 as diffusers does.
     """
     count = config.num_train_timesteps
     start, end = config.beta_start, config.beta_end
@@ -118,20 +118,20 @@ def timesteps(config: SchedulerConfig, spacing: str, count: int, points: int) ->
 
 def noise_ratios(config: SchedulerConfig) -> np.ndarray:
     """Noise over signal at each training timestep, float64 [timesteps]: sigma in Karras et al. and in diffusers."""
-    levels = signal_levels(config)
+    levels = alphas_cumprod(config)
     if config.rescale_betas_zero_snr:
         levels[-1] = 2**-24  # diffusers' stand-in for no signal at all, which has no finite ratio
     levels = levels.astype(np.float64)
     return np.sqrt((1 - levels) / levels)
 
 
-def karras(highest: float, lowest: float, count: int) -> np.ndarray:
+def karras_ratios(highest: float, lowest: float, count: int) -> np.ndarray:
     """`count` falling noise ratios (Karras et al. 2022, arXiv 2206.00364, formula 5, rho 7)."""
     ramp = np.linspace(0, 1, count)
     return (highest ** (1 / 7) + ramp * (lowest ** (1 / 7) - highest ** (1 / 7))) ** 7
 
 
-def times_of(ratios: np.ndarray, all_ratios: np.ndarray) -> np.ndarray:
+def timesteps_of(ratios: np.ndarray, all_ratios: np.ndarray) -> np.ndarray:
     """The fractional timesteps at which `all_ratios`, rising, take the values `ratios`."""
     return np.interp(np.log(ratios), np.log(all_ratios), np.arange(len(all_ratios)))
 

@@ -16,12 +16,12 @@ from serving.imaging.crop import Canvas
 Infer = Callable[[str, dict[str, np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]
 """(network, inputs by name, names of outputs) -> outputs by name; arrays carry the batch axis."""
 
-ROWS = 8
-"""The VAE's rows a call: its models' max_batch_size."""
+VAE_ROWS = 8
+"""At most so many rows a call: the max_batch_size of the VAE's models."""
 
 
 def encode_prompt(assets: Assets, infer: Infer, caption: str, options: Options) -> np.ndarray:
-    """Text embeddings, float32 [1, tokens, width]; [2, …] with the unconditional row first when guided."""
+    """Text embeddings, float32 [1, tokens, width]; [2, …], the negative prompt's first, when guided."""
     texts = [options.negative_prompt, caption] if options.guided else [caption]
     rows = [np.array([assets.tokens(text)], np.int64) for text in texts]
     # One call a text: what was encoded lately need not be again.
@@ -31,7 +31,7 @@ def encode_prompt(assets: Assets, infer: Infer, caption: str, options: Options) 
 
 
 def encode_images(assets: Assets, infer: Infer, images: np.ndarray) -> np.ndarray:
-    """Latents, float32 [n, channels, h, w], of `images`, float32 [n, size, size, 3] in 0 … 255: n <= ROWS."""
+    """Latents, float32 [n, channels, h, w], of `images`, float32 [n, size, size, 3] in 0 … 255: n <= VAE_ROWS."""
     sample = np.ascontiguousarray(images.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
     parameters = infer("vae_encoder", {"sample": sample}, ["latent_parameters"])["latent_parameters"]
     mean = parameters[:, : assets.settings.latent_channels]
@@ -41,8 +41,8 @@ def encode_images(assets: Assets, infer: Infer, images: np.ndarray) -> np.ndarra
 def decode_latents(assets: Assets, infer: Infer, latents: np.ndarray) -> np.ndarray:
     """Images, float32 [n, size, size, 3] in 0 … 255, of `latents`."""
     latents = np.ascontiguousarray(latents / np.float32(assets.settings.scaling_factor))
-    parts = [infer("vae_decoder", {"latent_sample": latents[i : i + ROWS]}, ["sample"])["sample"]
-             for i in range(0, len(latents), ROWS)]  # fmt: skip
+    parts = [infer("vae_decoder", {"latent_sample": latents[i : i + VAE_ROWS]}, ["sample"])["sample"]
+             for i in range(0, len(latents), VAE_ROWS)]  # fmt: skip
     sample = np.concatenate(parts).transpose(0, 2, 3, 1)
     return np.clip((sample + 1) * np.float32(127.5), 0, 255)
 
@@ -62,26 +62,26 @@ def latent_hole(canvas: Canvas, factor: int) -> np.ndarray:
     return nearest[None, None].astype(np.float32)
 
 
-def guided_unet(infer: Infer, condition: np.ndarray, embeddings: np.ndarray, guidance_scale: float) -> Model:
+def guided_unet(infer: Infer, condition: np.ndarray, prompt_embeds: np.ndarray, guidance_scale: float) -> Model:
     """The UNet as the sampler's model: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598).
 
     `condition`, [1, channels, h, w], is what each row sees beside its sample: the hole, then the latents of the
-    masked image. `embeddings` has two rows, unconditional first, or one for no guidance.
+    masked image. `prompt_embeds` has two rows, unconditional first, or one for no guidance.
     """
 
     def model(sample: np.ndarray, timestep: float) -> np.ndarray:
         count = len(sample)
         rows = np.concatenate([sample, condition.repeat(count, axis=0)], axis=1)
         inputs = {
-            "sample": np.concatenate([rows] * len(embeddings)),
-            "timestep": np.full((count * len(embeddings), 1), timestep, np.float32),
-            "encoder_hidden_states": embeddings.repeat(count, axis=0),
+            "sample": np.concatenate([rows] * len(prompt_embeds)),
+            "timestep": np.full((count * len(prompt_embeds), 1), timestep, np.float32),
+            "encoder_hidden_states": prompt_embeds.repeat(count, axis=0),
         }
         output = infer("unet", inputs, ["out_sample"])["out_sample"]
-        if len(embeddings) == 1:
+        if len(prompt_embeds) == 1:
             return output
-        without, with_text = output[:count], output[count:]
-        return without + np.float32(guidance_scale) * (with_text - without)
+        unconditional, conditional = output[:count], output[count:]
+        return unconditional + np.float32(guidance_scale) * (conditional - unconditional)
 
     return model
 

@@ -1,4 +1,8 @@
-"""Diffusion samplers as plans, equal to the schedulers of diffusers that have the same config."""
+"""Diffusion samplers as plans, equal to the schedulers of diffusers that have the same config.
+
+Throughout, `alpha` and `sigma` are the weights of picture and noise in a sample (diffusers' alpha_t and sigma_t), and
+`ratio` is sigma / alpha (an entry of diffusers' `sigmas`). A name that ends in `_next` is of the step's end.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from serving.diffusion.denoise import DenoisingStep, Plan, Weights
-from serving.diffusion.noise_schedule import SchedulerConfig, karras, noise_ratios, signal_levels, times_of, timesteps
+from serving.diffusion.noise_schedule import (
+    SchedulerConfig,
+    alphas_cumprod,
+    karras_ratios,
+    noise_ratios,
+    timesteps,
+    timesteps_of,
+)
 
 
 def make_plan(sampler: str, scheduler: Mapping[str, Any], num_inference_steps: int) -> Plan:
@@ -27,7 +38,7 @@ def ddim(config: SchedulerConfig, count: int) -> Plan:
     """Denoising Diffusion Implicit Models with eta 0 (Song et al. 2021, arXiv 2010.02502, formula 12)."""
     if config.clip_sample:
         raise ValueError("scheduler_config.json: clip_sample = True, meant for pixels, is not supported")
-    levels = signal_levels(config)
+    levels = alphas_cumprod(config)
     final = float(levels[0]) if config.set_alpha_to_one is False else 1.0
     steps = []
     for t in np.rint(timesteps(config, config.timestep_spacing or "leading", count, count)).astype(int):
@@ -49,7 +60,7 @@ def pndm(config: SchedulerConfig, count: int) -> Plan:
         raise ValueError("scheduler_config.json: skip_prk_steps = False is not supported")
     if config.prediction_type == "sample":
         raise ValueError("scheduler_config.json: prediction_type = 'sample' is not supported by PNDM")
-    levels, stride = signal_levels(config), config.num_train_timesteps // count
+    levels, stride = alphas_cumprod(config), config.num_train_timesteps // count
     final = 1.0 if config.set_alpha_to_one else float(levels[0])
     times = np.rint(timesteps(config, config.timestep_spacing or "leading", count, count)).astype(int)
     steps = []
@@ -158,7 +169,7 @@ def lcm(config: SchedulerConfig, count: int) -> Plan:
         raise ValueError(f"num_inference_steps must lie between 1 and {original} with this checkpoint's scheduler")
     learnt = (np.arange(original, 0, -1) * (config.num_train_timesteps // original)) - 1
     times = learnt[np.floor(np.linspace(0, original, count, endpoint=False)).astype(int)]
-    levels, steps = signal_levels(config), []
+    levels, steps = alphas_cumprod(config), []
     for i, t in enumerate(times):
         on_sample, on_output = _denoised_weights(config.prediction_type, *_mixture(float(levels[t])))
         scaled = float(t) * config.timestep_scaling
@@ -173,8 +184,8 @@ def _solver_times(config: SchedulerConfig, count: int, rounded: Callable[[np.nda
     """Timesteps [count] and noise ratios [count + 1] of the solvers in log signal-to-noise."""
     ratios = noise_ratios(config)
     if config.use_karras_sigmas:
-        chosen = karras(ratios[-1], ratios[0], count)
-        times = rounded(times_of(chosen, ratios))
+        chosen = karras_ratios(ratios[-1], ratios[0], count)
+        times = rounded(timesteps_of(chosen, ratios))
     else:
         times = np.rint(timesteps(config, config.timestep_spacing or "linspace", count, count + 1))
         chosen = ratios[times.astype(int)]
@@ -188,8 +199,8 @@ def euler(config: SchedulerConfig, count: int) -> Plan:
     times = timesteps(config, spacing, count, count)
     chosen = np.interp(times, np.arange(len(ratios)), ratios)
     if config.use_karras_sigmas:
-        chosen = karras(chosen[0], chosen[-1], count)
-        times = times_of(chosen, ratios)
+        chosen = karras_ratios(chosen[0], chosen[-1], count)
+        times = timesteps_of(chosen, ratios)
     chosen = np.append(chosen, _last_ratio(config, ratios))
     steps = []
     for t, ratio, ratio_next in zip(times, chosen[:-1], chosen[1:], strict=True):
@@ -204,7 +215,7 @@ def euler(config: SchedulerConfig, count: int) -> Plan:
 
 
 def _mixture(level: float) -> tuple[float, float]:
-    """The weights of picture and noise in a sample of signal level `level`: diffusers' alpha_t and sigma_t."""
+    """The weights of picture and noise in a sample of signal level `level`, an entry of `alphas_cumprod`."""
     return math.sqrt(level), math.sqrt(1 - level)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serving.diffusion.denoise import denoise, noise_sampler
-from serving.diffusion.noise_schedule import SchedulerConfig, signal_levels
+from serving.diffusion.noise_schedule import SchedulerConfig, alphas_cumprod
 from serving.diffusion.samplers import SAMPLERS, make_plan
 
 CONFIG = {
@@ -65,7 +65,7 @@ def test_a_perfect_model_gives_its_picture(sampler):
 def test_each_step_tells_the_picture_that_the_model_foresees(sampler, prediction_type):
     picture = next(noise_sampler([1], (4, 8, 8)))
     config = {**CONFIG, "prediction_type": prediction_type, "original_inference_steps": 50}
-    levels = signal_levels(SchedulerConfig.read(config))
+    levels = alphas_cumprod(SchedulerConfig.read(config))
 
     def perfect(sample, timestep):
         level = np.interp(timestep, np.arange(len(levels)), levels)
