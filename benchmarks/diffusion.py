@@ -9,9 +9,10 @@ import onnxruntime
 import torch
 from PIL import Image
 
-from serving.diffusion.denoise import draws
+from serving.diffusion.assets import Assets
+from serving.diffusion.denoise import noise_sampler
 from serving.diffusion.options import Options
-from serving.diffusion.pipeline import Assets, decode, encode, generate, masked_image
+from serving.diffusion.pipeline import decode_latents, denoise_canvas, encode_images, masked_image
 from serving.imaging.crop import Canvas
 
 
@@ -39,7 +40,7 @@ def by_diffusers(pipe, canvas: Canvas, caption: str, options: Options) -> list[n
             image=Image.fromarray(canvas.image.astype(np.uint8)),
             mask_image=Image.fromarray((canvas.mask * 255).astype(np.uint8)),
             masked_image_latents=masked,
-            latents=torch.from_numpy(next(draws([seed], shape))),
+            latents=torch.from_numpy(next(noise_sampler([seed], shape))),
             num_inference_steps=options.num_inference_steps,
             guidance_scale=options.guidance_scale,
             strength=1.0,
@@ -51,7 +52,7 @@ def by_diffusers(pipe, canvas: Canvas, caption: str, options: Options) -> list[n
 def by_recast(repository: Path, canvas: Canvas, caption: str, options: Options) -> np.ndarray:
     """The first seed's picture by release 1 in `repository`, without a server; as `by_diffusers` gives it."""
     assets = Assets.read(repository / "inpaint" / "1")
-    assert assets.settings["size"] == len(canvas.image)
+    assert assets.settings.size == len(canvas.image)
 
     @cache
     def session(network: str) -> onnxruntime.InferenceSession:
@@ -62,9 +63,9 @@ def by_recast(repository: Path, canvas: Canvas, caption: str, options: Options) 
             inputs = {**inputs, "timestep": inputs["timestep"][:, 0]}
         return dict(zip(outputs, session(network).run(list(outputs), inputs), strict=True))
 
-    masked = encode(assets, infer, masked_image(canvas)[None])
-    (*_, last) = generate(assets, infer, canvas, masked, caption, options)
-    return decode(assets, infer, last.sample)[0]
+    masked = encode_images(assets, infer, masked_image(canvas)[None])
+    (*_, last) = denoise_canvas(assets, infer, canvas, masked, caption, options)
+    return decode_latents(assets, infer, last.sample)[0]
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

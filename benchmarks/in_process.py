@@ -13,9 +13,9 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.diffusion.inpaint import Job, Outcome, finish, repaint
+from serving.diffusion.assets import Assets
+from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, result_of
 from serving.diffusion.options import Options
-from serving.diffusion.pipeline import Assets
 from serving.imaging import picture
 from serving.language.instruction import Edit, caption, read_answer
 from serving.language.model import LanguageModel
@@ -55,9 +55,9 @@ class InProcess:
         ((answer, _),) = self.language.answer([prompt])
         wish = read_answer(answer)
         mask, outline = self.mask(image, wish)
-        outcome = self.inpaint(image, mask, outline, caption(wish), seed, num_inference_steps)
-        picture.encode_mask(outcome.blend)
-        return picture.encode(outcome.pictures[0])
+        result = self.inpaint(image, mask, outline, caption(wish), seed, num_inference_steps)
+        picture.encode_mask(result.blended_mask)
+        return picture.encode(result.images[0])
 
     def mask(self, image: bytes, wish: Edit) -> tuple[bytes, bytes]:
         """The edit's mask and the object's outline, as PNG files."""
@@ -74,15 +74,16 @@ class InProcess:
         seed: int,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-    ) -> Outcome:
+    ) -> InpaintResult:
         """The repainted picture; what is None is the release's own."""
         settings = self.assets.settings
         options = Options(
-            seed, num_inference_steps or settings["num_inference_steps"], guidance_scale or settings["guidance_scale"]
+            seed, num_inference_steps or settings.num_inference_steps, guidance_scale or settings.guidance_scale
         )
         decoded = picture.decode(image)
         masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
-        return finish(repaint(self.assets, self.infer, Job(decoded, masks[0], words, options, masks[1])))
+        request = InpaintRequest(decoded, masks[0], words, options, masks[1])
+        return result_of(inpaint(self.assets, self.infer, request))
 
     def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
         if name not in self._networks:

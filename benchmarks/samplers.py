@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,30 +45,26 @@ def contests(seed: int, count: int) -> Iterator[tuple[world.Scene, bytes, Edit]]
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.samplers", description=__doc__)
-    parser.add_argument("--scenes", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=world.HELD_OUT)
-    parser.add_argument("--distilled", type=Path, help="a repository whose release 1 of inpaint is distilled")
-    options = parser.parse_args()
-    chain, judge = InProcess(REPOSITORY), Judge(JUDGE)
-    work = [
-        (scene, file, wish, *chain.mask(file, wish)) for scene, file, wish in contests(options.seed, options.scenes)
-    ]
-    reference: list[np.ndarray] = []
-    rows = []
-    SHEETS.mkdir(parents=True, exist_ok=True)
+class Trial:
+    """The same edits by one sampler after the other; `rows` of results, the first run's pictures the reference."""
 
-    def run(name: str, steps: int, guidance_scale: float, apart: bool = False) -> None:
+    def __init__(self, chain: InProcess, judge: Judge, contests: Iterable[tuple[world.Scene, bytes, Edit]]):
+        self.chain, self.judge = chain, judge
+        self.work = [(scene, file, wish, *chain.mask(file, wish)) for scene, file, wish in contests]
+        self.reference: list[np.ndarray] = []
+        self.rows: list[dict] = []
+
+    def run(self, name: str, steps: int, guidance_scale: float, *, apart: bool = False) -> None:
+        """A row for the chain's sampler; one that goes `apart` leads elsewhere from the same noise."""
         entries, dbs, kinds, colours = [], [], [], []
-        for n, (scene, file, wish, mask, outline) in enumerate(work):
-            outcome = chain.inpaint(file, mask, outline, caption(wish), n, num_inference_steps=steps,
-                                    guidance_scale=guidance_scale)  # fmt: skip
-            after, part = outcome.pictures[0].pixels, outcome.blend > 127
-            if len(reference) < len(work):
-                reference.append(after)
-            dbs.append(psnr(after[part].astype(float), reference[n][part].astype(float)))
-            verdict = judge(after, world.bounds(outcome.blend))
+        for n, (scene, file, wish, mask, outline) in enumerate(self.work):
+            result = self.chain.inpaint(file, mask, outline, caption(wish), n, num_inference_steps=steps,
+                                        guidance_scale=guidance_scale)  # fmt: skip
+            after, part = result.images[0].pixels, result.blended_mask > 127
+            if len(self.reference) < len(self.work):
+                self.reference.append(after)
+            dbs.append(psnr(after[part].astype(float), self.reference[n][part].astype(float)))
+            verdict = self.judge(after, world.bounds(result.blended_mask))
             colour, kind = wish.replacement.split()
             kinds.append(verdict.kind == kind)
             colours.append(verdict.colour == colour)
@@ -76,28 +72,39 @@ def main() -> None:
         contact_sheet(entries[:24]).save(SHEETS / f"{name}-{steps}.png")
         calls = steps * (2 if guidance_scale > 1 else 1)
         known = not apart and (name, steps) != REFERENCE
-        rows.append({"sampler": name, "steps": steps, "UNet rows": calls, "asked kind": round(float(np.mean(kinds)), 3),
-                     "asked colour": round(float(np.mean(colours)), 3),
-                     "PSNR in the mask, dB": round(float(np.median(dbs)), 1) if known else None})  # fmt: skip
-        print(json.dumps(rows[-1]), flush=True)
+        self.rows.append({"sampler": name, "steps": steps, "UNet rows": calls,
+                          "asked kind": round(float(np.mean(kinds)), 3),
+                          "asked colour": round(float(np.mean(colours)), 3),
+                          "PSNR in the mask, dB": round(float(np.median(dbs)), 1) if known else None})  # fmt: skip
+        print(json.dumps(self.rows[-1]), flush=True)
 
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.samplers", description=__doc__)
+    parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=world.HELD_OUT)
+    parser.add_argument("--distilled", type=Path, help="a repository whose release 1 of inpaint is distilled")
+    options = parser.parse_args()
+    SHEETS.mkdir(parents=True, exist_ok=True)
+    chain = InProcess(REPOSITORY)
+    trial = Trial(chain, Judge(JUDGE), contests(options.seed, options.scenes))
     demo = chain.assets
     for sampler, steps in RUNS:
-        settings = {**demo.settings, "sampler": sampler}
+        settings = dataclasses.replace(demo.settings, sampler=sampler)
         chain.assets = dataclasses.replace(
             demo, settings=settings, scheduler={**demo.scheduler, "_class_name": CLASSES[sampler]}
         )
-        run(sampler, steps, demo.settings["guidance_scale"])
+        trial.run(sampler, steps, demo.settings.guidance_scale)
     chain.paint_with(REPOSITORY, quickest_config())
     for steps in (50, 20) if chain.config else ():
-        run(f"ddim, {chain.config}", steps, demo.settings["guidance_scale"])
+        trial.run(f"ddim, {chain.config}", steps, demo.settings.guidance_scale)
     if options.distilled:
         chain.paint_with(options.distilled)
         for steps in (4, 8):
-            run("lcm", steps, 1.0, apart=True)
+            trial.run("lcm", steps, 1.0, apart=True)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "samplers.json").write_text(json.dumps({"scenes": options.scenes, "rows": rows}, indent=1) + "\n")
-    (RESULTS / "samplers.md").write_text(table(rows))
+    (RESULTS / "samplers.json").write_text(json.dumps({"scenes": options.scenes, "rows": trial.rows}, indent=1) + "\n")
+    (RESULTS / "samplers.md").write_text(table(trial.rows))
 
 
 def table(rows: list[dict]) -> str:

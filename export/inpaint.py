@@ -1,7 +1,7 @@
 """The inpaint step: Stable Diffusion inpainting in a diffusers pipeline folder."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from export import sdxl, text_encoder, unet, vae
 from export.checkpoint import Settings, read_json, require, write_tokenizer
 from export.errors import ExportError
 from export.network import Loaders
+from serving.diffusion.assets import InpaintSettings, TokenizerSettings
 from serving.diffusion.samplers import make_plan
 
 SAMPLERS = {
@@ -19,7 +20,7 @@ SAMPLERS = {
     "UniPCMultistepScheduler": "unipc",
     "LCMScheduler": "lcm",
 }
-"""diffusers' scheduler class -> the name of its twin in serving.plans."""
+"""diffusers' scheduler class -> the name of its twin in serving.diffusion.samplers."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,27 @@ def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str
     scheduler = {**read_json(checkpoint / "scheduler" / "scheduler_config.json"), **settings["scheduler"]}
     sampler = _sampler(scheduler, settings["num_inference_steps"])
     (folder / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n", encoding="utf-8")
-    tokenizers = [
-        {"file": f"{name}.json", **write_tokenizer(checkpoint / name, folder / f"{name}.json")}
+    tokenizers = tuple(
+        TokenizerSettings(f"{name}.json", **write_tokenizer(checkpoint / name, folder / f"{name}.json"))
         for name in family.tokenizers
-    ]
+    )
     vae_config, unet_config = (read_json(checkpoint / part / "config.json") for part in ("vae", "unet"))
     factor = vae.downscale(vae_config)
-    return {
-        "scaling_factor": vae_config.get("scaling_factor", 0.18215),  # diffusers' default, for older files
-        "size": unet_config["sample_size"] * factor,
-        "vae_factor": factor,
-        "latent_channels": vae_config["latent_channels"],
-        "context_length": read_json(checkpoint / "text_encoder" / "config.json")["max_position_embeddings"],
-        "tokenizers": tokenizers,
-        "sampler": sampler,
-        **{name: value for name, value in settings.items() if name != "scheduler"},
-    }
+    try:
+        assets = InpaintSettings(
+            scaling_factor=vae_config.get("scaling_factor", 0.18215),  # diffusers' default, for older files
+            size=unet_config["sample_size"] * factor,
+            vae_factor=factor,
+            latent_channels=vae_config["latent_channels"],
+            context_length=read_json(checkpoint / "text_encoder" / "config.json")["max_position_embeddings"],
+            tokenizers=tokenizers,
+            sampler=sampler,
+            num_inference_steps=settings["num_inference_steps"],
+            guidance_scale=settings["guidance_scale"],
+        )
+    except ValueError as error:
+        raise ExportError(f"{checkpoint}, or the command for it, cannot be served: {error}") from error
+    return asdict(assets)
 
 
 def _family(checkpoint: Path) -> Family:

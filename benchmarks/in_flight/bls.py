@@ -1,9 +1,8 @@
 """A denoising loop in each instance, its steps sent to `unet`, where the dynamic batcher merges them: Recast's way."""
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from benchmarks.in_flight.work import loop, read_assets
+from benchmarks.in_flight.work import Loop, read_assets
 from serving.steps.bls import Caller
 
 
@@ -19,10 +18,7 @@ class TritonPythonModel:
             int(pb_utils.get_input_tensor_by_name(request, name).as_numpy().item()) for name in ("seed", "steps")
         )
         caller = Caller(request)
-        work = loop(self.assets, seed, steps)
-        rows = next(work)
-        while True:
-            try:
-                rows = work.send(caller.infer("unet", rows, ["out_sample"])["out_sample"])
-            except StopIteration as end:
-                return pb_utils.InferenceResponse([pb_utils.Tensor("latents", end.value.astype(np.float32))])
+        loop = Loop(self.assets, seed, steps)
+        while loop.steps:
+            loop.advance(caller.infer("unet", loop.inputs(), ["out_sample"])["out_sample"])
+        return pb_utils.InferenceResponse([pb_utils.Tensor("latents", loop.sample)])

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from benchmarks.in_flight.work import loop, read_assets
+from benchmarks.in_flight.work import Loop, read_assets
 from serving.onnx_backend.network import Network
 
 
@@ -25,18 +24,18 @@ class TritonPythonModel:
                     int(pb_utils.get_input_tensor_by_name(request, name).as_numpy().item())
                     for name in ("seed", "steps")
                 )
-                work = loop(self.assets, seed, steps)
-                self.running[request.correlation_id()] = [work, next(work)]
+                self.running[request.correlation_id()] = Loop(self.assets, seed, steps)
         loops = [self.running[request.correlation_id()] for request in requests]
-        inputs = [{**rows, "timestep": rows["timestep"][:, 0]} for _, rows in loops]
-        for request, state, answer in zip(
+        rows = [loop.inputs() for loop in loops]
+        inputs = [{**row, "timestep": row["timestep"][:, 0]} for row in rows]
+        for request, loop, answer in zip(
             requests, loops, self.network.run_all(inputs, [["out_sample"]] * len(inputs)), strict=True
         ):
             sender = request.get_response_sender()
-            try:
-                state[1] = state[0].send(answer["out_sample"])
+            loop.advance(answer["out_sample"])
+            if loop.steps:
                 request.set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
-            except StopIteration as end:
+            else:
                 del self.running[request.correlation_id()]
-                response = pb_utils.InferenceResponse([pb_utils.Tensor("latents", end.value.astype(np.float32))])
+                response = pb_utils.InferenceResponse([pb_utils.Tensor("latents", loop.sample)])
                 sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 
-from serving.diffusion.pipeline import Assets
+from serving.diffusion.assets import Assets
 from serving.diffusion.samplers import make_plan
 
-Rows = dict[str, np.ndarray]
 GUIDANCE = 4.0
 
 
-def loop(assets: Assets, seed: int, num_inference_steps: int) -> Generator[Rows, np.ndarray, np.ndarray]:
-    """Yields the UNet's inputs of each step, is sent its output, returns the latents: DDIM with guidance."""
-    rng = np.random.default_rng(seed)
-    side = assets.settings["size"] // assets.settings["vae_factor"]
-    sample = rng.standard_normal((1, 4, side, side), dtype=np.float32)
-    condition = rng.standard_normal((1, 5, side, side), dtype=np.float32)
-    texts = rng.standard_normal((2, assets.settings["context_length"], 128), dtype=np.float32)
-    for step in make_plan("ddim", assets.scheduler, num_inference_steps).steps:
-        rows = np.concatenate([sample, condition], axis=1)
-        output = yield {
+class Loop:
+    """DDIM with guidance: as long as `steps` has some, `inputs` go into the UNet, and its output into `advance`.
+
+    `sample`, float32 [1, 4, side, side], are the latents.
+    """
+
+    def __init__(self, assets: Assets, seed: int, num_inference_steps: int):
+        rng = np.random.default_rng(seed)
+        side = assets.settings.size // assets.settings.vae_factor
+        self.sample = rng.standard_normal((1, 4, side, side), dtype=np.float32)
+        self._condition = rng.standard_normal((1, 5, side, side), dtype=np.float32)
+        self._texts = rng.standard_normal((2, assets.settings.context_length, 128), dtype=np.float32)
+        self.steps = list(make_plan("ddim", assets.scheduler, num_inference_steps).steps)
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """The UNet's inputs of the first of `steps`."""
+        rows = np.concatenate([self.sample, self._condition], axis=1)
+        return {
             "sample": np.concatenate([rows, rows]),
-            "timestep": np.full((2, 1), step.timestep, np.float32),
-            "encoder_hidden_states": texts,
+            "timestep": np.full((2, 1), self.steps[0].timestep, np.float32),
+            "encoder_hidden_states": self._texts,
         }
+
+    def advance(self, output: np.ndarray) -> None:
+        """Take the first of `steps` with the UNet's output, float32 [2, 4, side, side], for `inputs`."""
+        step = self.steps.pop(0)
         mixed = output[:1] + np.float32(GUIDANCE) * (output[1:] - output[:1])
-        said = np.float32(step.said_sample) * sample + np.float32(step.said_output) * mixed
-        sample = np.float32(step.next.base) * sample + np.float32(step.next.history[0]) * said
-    return sample
+        converted = np.float32(step.converted_sample) * self.sample + np.float32(step.converted_output) * mixed
+        self.sample = np.float32(step.next.base) * self.sample + np.float32(step.next.history[0]) * converted
 
 
 def read_assets(repository: str) -> Assets:

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPSegForImageSeg
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.rivals.request import Request
-from serving.diffusion.denoise import draws
+from serving.diffusion.denoise import noise_sampler
 from serving.errors import EditError
 from serving.language.grammar import START
 from serving.language.instruction import Edit, caption, read_answer
@@ -168,7 +168,7 @@ class Pipeline:
         size = diffusion.unet.config.sample_size * diffusion.vae_scale_factor
         images, masks = zip(*(job.canvas(size) for job in jobs), strict=True)
         shape = (diffusion.vae.config.latent_channels, diffusion.unet.config.sample_size)
-        noise = next(draws([job.request.seed for job in jobs], (*shape, shape[-1])))
+        noise = next(noise_sampler([job.request.seed for job in jobs], (*shape, shape[-1])))
         return diffusion(
             prompt=[job.caption for job in jobs],
             image=list(images),

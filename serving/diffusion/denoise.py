@@ -1,7 +1,7 @@
 """The denoising loop: from noise to latents by a sampler's plan.
 
-Every sampler in serving.diffusion.samplers is linear in samples and in what the model said of them. So a plan is a
-table of coefficients, one row a call of the model, and a single loop runs them all.
+Every sampler in serving.diffusion.samplers is linear in samples and in the model's outputs. So a plan is a table of
+coefficients, one row a call of the model, and a single loop runs them all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,75 +14,91 @@ Model = Callable[[np.ndarray, float], np.ndarray]
 
 
 class Weights(NamedTuple):
-    """A new sample: `base` times the base sample, and `history` times what was said, the newest first."""
+    """A new sample: `base` times the base sample, and `history` times the converted model outputs, the newest first."""
 
     base: float
     history: tuple[float, ...] = ()
 
 
-class Step(NamedTuple):
-    """One call of the model at sample x: h = said_sample·x + said_output·model(x·model_scale, t) joins the history.
+class DenoisingStep(NamedTuple):
+    """One call of the model at a sample x, and how the next sample follows from it.
 
-    The base sample becomes `base` of the old one, or x where that is None; x then becomes `next` of the base
-    sample, plus `noise` times fresh noise. `clean`, the weights of x and of the output in the picture that the model
-    predicts, is None where that is what joins the history.
+    The model's output is converted first, as by `convert_model_output` of diffusers' schedulers: `converted_sample`·x +
+    `converted_output`·model(`model_scale`·x, `timestep`) joins the history. The base sample becomes `base` of the old
+    one, or x where that is None; x then becomes `next` of the base sample, plus `noise` times fresh noise.
+    `denoised`, the weights of x and of the output in the denoised sample that the model predicts (diffusers'
+    `pred_original_sample`), is None where that is what joins the history.
     """
 
     timestep: float
-    said_sample: float
-    said_output: float
+    converted_sample: float
+    converted_output: float
     next: Weights
     base: Weights | None = None
     noise: float = 0.0
     model_scale: float = 1.0
-    clean: tuple[float, float] | None = None
-
-
-class Denoised(NamedTuple):
-    """After a step: the new sample, and the picture that the model predicted from the old one, both [n, c, h, w]."""
-
-    sample: np.ndarray
-    clean: np.ndarray
+    denoised: tuple[float, float] | None = None
 
 
 class Plan(NamedTuple):
-    """The initial sample is noise times `noise_scale`; then `steps` in order."""
+    """The initial sample is noise times `init_noise_sigma`; then `steps` in order."""
 
-    noise_scale: float
-    steps: tuple[Step, ...]
+    init_noise_sigma: float
+    steps: tuple[DenoisingStep, ...]
 
 
-def denoise(model: Model, plan: Plan, draws: Iterator[np.ndarray]) -> Iterator[Denoised]:
-    """Run `plan`: the sample, float32 [n, channels, h, w], after each call of the model; the last is the result.
+class Progress(NamedTuple):
+    """Denoising step number `step` of `steps` is done.
 
-    `draws` yields standard normal noise of the sample's shape: the start, then what samplers add on the way.
+    `sample` is the sample after it, and `denoised` the one that the model predicted at the end of all steps; both are
+    latents, float32 [n, channels, h, w].
     """
-    sample = next(draws) * np.float32(plan.noise_scale)
+
+    step: int
+    steps: int
+    sample: np.ndarray
+    denoised: np.ndarray
+
+
+def denoise(model: Model, plan: Plan, noise: Iterator[np.ndarray]) -> Iterator[Progress]:
+    """Run `plan`, yielding after each call of the model; the last sample is the result. Closing it stops there.
+
+    `noise` yields standard normal noise, float32 [n, channels, h, w]: the start, then what samplers add on the way.
+    """
+    sample = next(noise) * np.float32(plan.init_noise_sigma)
     base, history = sample, list[np.ndarray]()
     memory = max(len(weights.history) for step in plan.steps for weights in (step.next, step.base) if weights)
-    for step in plan.steps:
+    for number, step in enumerate(plan.steps, 1):
         output = model(sample * np.float32(step.model_scale), step.timestep)
-        history.insert(0, np.float32(step.said_sample) * sample + np.float32(step.said_output) * output)
-        clean = history[0] if step.clean is None else (
-            np.float32(step.clean[0]) * sample + np.float32(step.clean[1]) * output)  # fmt: skip
+        history.insert(0, _weighted(step.converted_sample, sample, step.converted_output, output))
+        denoised = history[0]
+        if step.denoised is not None:
+            denoised = _weighted(step.denoised[0], sample, step.denoised[1], output)
         del history[memory:]
         base = sample if step.base is None else _mixed(step.base, base, history)
         sample = _mixed(step.next, base, history)
         if step.noise:
-            sample += np.float32(step.noise) * next(draws)
-        yield Denoised(sample, clean)
+            sample += np.float32(step.noise) * next(noise)
+        yield Progress(number, len(plan.steps), sample, denoised)
+
+
+def _weighted(weight: float, sample: np.ndarray, other_weight: float, output: np.ndarray) -> np.ndarray:
+    return np.float32(weight) * sample + np.float32(other_weight) * output
 
 
 def _mixed(weights: Weights, base: np.ndarray, history: list[np.ndarray]) -> np.ndarray:
     total = np.float32(weights.base) * base
-    for weight, said in zip(weights.history, history, strict=False):
+    for weight, converted in zip(weights.history, history, strict=False):
         if weight:
-            total += np.float32(weight) * said
+            total += np.float32(weight) * converted
     return total
 
 
-def draws(seeds: Sequence[int], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Endless standard normal float32 [seeds, *shape]; row i depends on `seeds[i]` >= 0 and the draw's number alone."""
+def noise_sampler(seeds: Sequence[int], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Endless standard normal float32 [seeds, *shape].
+
+    Row i depends on `seeds[i]` >= 0 and on how many came before it, on nothing else.
+    """
     sources = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     while True:
         yield np.stack([source.standard_normal(shape, dtype=np.float32) for source in sources])

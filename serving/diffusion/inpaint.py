@@ -1,88 +1,73 @@
-"""One edit from picture and mask to finished pictures: crop, generate, composite, prove."""
+"""One edit from picture and mask to finished pictures: crop, denoise, composite, prove."""
 
-from collections.abc import Generator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from serving.diffusion.assets import Assets
+from serving.diffusion.denoise import Progress
 from serving.diffusion.options import Options
-from serving.diffusion.pipeline import Assets, Infer, decode, encode, generate, masked_image
+from serving.diffusion.pipeline import Infer, decode_latents, denoise_canvas, encode_images, masked_image
 from serving.imaging.composite import background_difference, changed_part, feather, match_colours, paste
 from serving.imaging.crop import Canvas, Crop, choose_crop, cut, cut_mask
 from serving.imaging.picture import Picture
 
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
-class Job:
-    """What to do: `mask` is uint8 [H, W], 255 where `picture` is replaced, 0 where it stays, between blended.
+class InpaintRequest:
+    """What to do: `mask_image`, uint8 [H, W], is 255 where `image` is replaced, 0 where it stays, between blended.
 
-    `object_mask`, of the same shape, is the old object itself; without it the whole mask is replaced.
+    `caption` is what comes there. `object_mask`, of the mask's shape, is the old object itself; without it the whole
+    mask is replaced.
     """
 
-    picture: Picture
-    mask: np.ndarray
+    image: Picture
+    mask_image: np.ndarray
     caption: str
     options: Options
     object_mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """`blend`, uint8 [H, W], is the mask really used: all `pictures` equal the input where it is 0."""
+class InpaintResult:
+    """An image a seed. `blended_mask`, uint8 [H, W], is the mask really used: all `images` equal the input's where it
+    is 0, but for `background_difference`, 0 … 255."""
 
-    pictures: list[Picture]
-    blend: np.ndarray
+    images: list[Picture]
+    blended_mask: np.ndarray
     crop: Crop
     background_difference: int
 
 
-class Done(NamedTuple):
-    """Denoising step number `step` of `steps` is done.
-
-    `clean`, float32 [num_images, channels, h, w], are the latents of the pictures as the model foresees them now.
-    """
-
-    step: int
-    steps: int
-    clean: np.ndarray
-
-
-def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[Done, None, Outcome]:
-    """Do `job`, yielding after each denoising step; closing it stops there. Raises EditError."""
-    crop = choose_crop(job.mask, assets.settings["size"])
-    canvas = cut(job.picture, job.mask, crop)
-    masked_latents = encode(assets, infer, masked_image(canvas)[None])
-    latents = masked_latents[:0]
-    steps = len(assets.plan(job.options.num_inference_steps).steps)
-    denoised = generate(assets, infer, canvas, masked_latents, job.caption, job.options)
-    for step, (sample, clean) in enumerate(denoised, 1):
-        latents = sample
-        yield Done(step, steps, clean)
-    images = [match_colours(image, canvas) for image in decode(assets, infer, latents)]
-    return _composite(job, canvas, crop, images)
+def inpaint(assets: Assets, infer: Infer, request: InpaintRequest) -> Iterator[Progress | InpaintResult]:
+    """Yield after each denoising step, and at last the result; closing it stops there. Raises EditError."""
+    crop = choose_crop(request.mask_image, assets.settings.size)
+    canvas = cut(request.image, request.mask_image, crop)
+    masked_image_latents = encode_images(assets, infer, masked_image(canvas)[None])
+    latents = masked_image_latents[:0]
+    for progress in denoise_canvas(assets, infer, canvas, masked_image_latents, request.caption, request.options):
+        latents = progress.sample
+        yield progress
+    generated = [match_colours(image, canvas) for image in decode_latents(assets, infer, latents)]
+    yield _composite(request, canvas, crop, generated)
 
 
-def _composite(job: Job, canvas: Canvas, crop: Crop, generated: list[np.ndarray]) -> Outcome:
+def result_of(events: Iterable[Progress | InpaintResult]) -> InpaintResult:
+    """The result, for who wants no progress: `events`, as `inpaint` yields them, are run to their end."""
+    (result,) = (event for event in events if isinstance(event, InpaintResult))
+    return result
+
+
+def _composite(request: InpaintRequest, canvas: Canvas, crop: Crop, generated: list[np.ndarray]) -> InpaintResult:
     part = np.ones(canvas.mask.shape, np.float32)
     x0, y0, x1, y1 = crop.mask_box
-    pictures, blend = [], np.zeros_like(job.mask)
+    images, blend = [], np.zeros_like(request.mask_image)
     for image in generated:
-        if job.object_mask is not None:
-            part = changed_part(image, canvas, cut_mask(job.object_mask, crop))
-        weight = feather(part, canvas, job.mask, crop)
-        pictures.append(paste(job.picture, image, weight, crop))
+        if request.object_mask is not None:
+            part = changed_part(image, canvas, cut_mask(request.object_mask, crop))
+        weight = feather(part, canvas, request.mask_image, crop)
+        images.append(paste(request.image, image, weight, crop))
         np.maximum(blend[y0:y1, x0:x1], weight, out=blend[y0:y1, x0:x1])
-    difference = max(background_difference(job.picture, picture, blend) for picture in pictures)
-    return Outcome(pictures, blend, crop, difference)
-
-
-def finish(steps: Generator[Done, None, Result]) -> Result:
-    """Run the steps to their end, for what they return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    difference = max(background_difference(request.image, image, blend) for image in images)
+    return InpaintResult(images, blend, crop, difference)

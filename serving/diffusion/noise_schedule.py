@@ -1,4 +1,4 @@
-"""Noise schedules: a checkpoint's scheduler_config.json, and the levels and timesteps that follow from it."""
+"""Noise schedules: a checkpoint's scheduler_config.json, and the noise levels and timesteps that follow from it."""
 
 import math
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What scheduler_config.json says, with the defaults of diffusers' `DDIMScheduler` where it is silent.
+class SchedulerConfig:
+    """The content of scheduler_config.json, with the defaults of diffusers' `DDIMScheduler` where it is silent.
 
     `timestep_spacing` and `set_alpha_to_one` None are each sampler's own defaults, as in diffusers.
     """
@@ -38,10 +38,10 @@ class Settings:
     timestep_scaling: float = 10.0
 
     @classmethod
-    def read(cls, config: Mapping[str, Any]) -> "Settings":
-        """Settings from a checkpoint's scheduler_config.json; ValueError names one that is not supported."""
+    def read(cls, values: Mapping[str, Any]) -> "SchedulerConfig":
+        """From the values of a checkpoint's scheduler_config.json; ValueError names one that is not supported."""
         known = {field.name for field in fields(cls)}
-        for name, value in config.items():
+        for name, value in values.items():
             supported = name in known or name in INERT or name.startswith("_")
             if name in FIXED:
                 supported = value in FIXED[name]
@@ -49,7 +49,7 @@ class Settings:
                 supported = value in CHOICES[name]
             if not supported:
                 raise ValueError(f"scheduler_config.json: {name} = {value!r} is not supported")
-        return cls(**{name: value for name, value in config.items() if name in known})
+        return cls(**{name: value for name, value in values.items() if name in known})
 
 
 CHOICES: dict[str, tuple] = {
@@ -83,55 +83,55 @@ INERT = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value", 
 """Settings that mean something only beside others, which FIXED rules out."""
 
 
-def signal_levels(settings: Settings) -> np.ndarray:
+def alphas_cumprod(config: SchedulerConfig) -> np.ndarray:
     """The share of the picture in the noisy sample's variance at each training timestep, float32 [timesteps].
 
     It is ᾱ of Ho et al. 2020 (arXiv 2006.11239), computed in float32 as diffusers does.
     """
-    count = settings.num_train_timesteps
-    start, end = settings.beta_start, settings.beta_end
-    if settings.trained_betas is not None:
-        betas = np.array(settings.trained_betas, np.float32)
-    elif settings.beta_schedule == "linear":
+    count = config.num_train_timesteps
+    start, end = config.beta_start, config.beta_end
+    if config.trained_betas is not None:
+        betas = np.array(config.trained_betas, np.float32)
+    elif config.beta_schedule == "linear":
         betas = np.linspace(start, end, count, dtype=np.float32)
-    elif settings.beta_schedule == "scaled_linear":
+    elif config.beta_schedule == "scaled_linear":
         betas = np.linspace(start**0.5, end**0.5, count, dtype=np.float32) ** 2
     else:
         bars = [math.cos((i / count + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(count + 1)]
         betas = np.array([min(1 - b / a, 0.999) for a, b in pairwise(bars)], np.float32)
     levels = _product(1 - betas)
-    return _without_final_signal(levels) if settings.rescale_betas_zero_snr else levels
+    return _without_final_signal(levels) if config.rescale_betas_zero_snr else levels
 
 
-def timesteps(settings: Settings, spacing: str, count: int, points: int) -> np.ndarray:
+def timesteps(config: SchedulerConfig, spacing: str, count: int, points: int) -> np.ndarray:
     """The first `count` of `points` timesteps from high to low, float64, not rounded in spacing "linspace".
 
     Spacings as in table 2 of Lin et al. 2023 (arXiv 2305.08891).
     """
-    total = settings.num_train_timesteps
+    total = config.num_train_timesteps
     if spacing == "linspace":
         return np.linspace(0, total - 1, points)[::-1][:count]
     if spacing == "leading":
-        return (np.arange(points) * (total // points))[::-1][:count] + float(settings.steps_offset)
+        return (np.arange(points) * (total // points))[::-1][:count] + float(config.steps_offset)
     return np.rint(np.arange(total, 0, -total / count)[:count]) - 1
 
 
-def noise_ratios(settings: Settings) -> np.ndarray:
-    """Noise over signal (the sigma of Karras et al.) at each training timestep, float64 [timesteps]."""
-    levels = signal_levels(settings)
-    if settings.rescale_betas_zero_snr:
+def noise_ratios(config: SchedulerConfig) -> np.ndarray:
+    """Noise over signal at each training timestep, float64 [timesteps]: sigma in Karras et al. and in diffusers."""
+    levels = alphas_cumprod(config)
+    if config.rescale_betas_zero_snr:
         levels[-1] = 2**-24  # diffusers' stand-in for no signal at all, which has no finite ratio
     levels = levels.astype(np.float64)
     return np.sqrt((1 - levels) / levels)
 
 
-def karras(highest: float, lowest: float, count: int) -> np.ndarray:
+def karras_ratios(highest: float, lowest: float, count: int) -> np.ndarray:
     """`count` falling noise ratios (Karras et al. 2022, arXiv 2206.00364, formula 5, rho 7)."""
     ramp = np.linspace(0, 1, count)
     return (highest ** (1 / 7) + ramp * (lowest ** (1 / 7) - highest ** (1 / 7))) ** 7
 
 
-def times_of(ratios: np.ndarray, all_ratios: np.ndarray) -> np.ndarray:
+def timesteps_of(ratios: np.ndarray, all_ratios: np.ndarray) -> np.ndarray:
     """The fractional timesteps at which `all_ratios`, rising, take the values `ratios`."""
     return np.interp(np.log(ratios), np.log(all_ratios), np.arange(len(all_ratios)))
 

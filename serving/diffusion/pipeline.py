@@ -4,66 +4,24 @@ Equal to diffusers' StableDiffusionInpaintPipeline for the same noise, with the 
 in place of a sample of it.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from serving.diffusion.denoise import Denoised, Model, Plan, denoise, draws
+from serving.diffusion.assets import Assets
+from serving.diffusion.denoise import Model, Progress, denoise, noise_sampler
 from serving.diffusion.options import Options
-from serving.diffusion.samplers import make_plan
 from serving.imaging.crop import Canvas
 
 Infer = Callable[[str, dict[str, np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]
 """(network, inputs by name, names of outputs) -> outputs by name; arrays carry the batch axis."""
 
-ROWS = 8
-"""The VAE's rows a call: its models' max_batch_size."""
+VAE_ROWS = 8
+"""At most so many rows a call: the max_batch_size of the VAE's models."""
 
 
-@dataclass(frozen=True)
-class Assets:
-    """What a release holds beside its networks; `settings` is inpaint.json."""
-
-    tokenizers: Sequence[Tokenizer]
-    scheduler: Mapping[str, Any]
-    settings: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Assets":
-        """Assets of the release in `folder`. Raises OSError or ValueError when they are missing or unusable."""
-        settings = json.loads((folder / "inpaint.json").read_text())
-        if "tokenizers" not in settings:
-            raise ValueError("inpaint.json is of an older Recast's export: export the release again")
-        scheduler = json.loads((folder / "scheduler_config.json").read_text())
-        tokenizers = [Tokenizer.from_file(str(folder / part["file"])) for part in settings["tokenizers"]]
-        assets = cls(tokenizers, scheduler, settings)
-        assets.plan(settings["num_inference_steps"])
-        return assets
-
-    def plan(self, num_inference_steps: int) -> Plan:
-        """The sampler's plan: one step a call of the UNet, so PNDM has one more than was asked for."""
-        return make_plan(self.settings["sampler"], self.scheduler, num_inference_steps)
-
-    def tokens(self, text: str) -> list[int]:
-        """The text's token ids with begin and end marks, cut or padded to the text encoder's length.
-
-        Where the checkpoint has several tokenizers: the ids of each, one after the other.
-        """
-        length, ids = self.settings["context_length"], []
-        for tokenizer, special in zip(self.tokenizers, self.settings["tokenizers"], strict=True):
-            words = tokenizer.encode(text, add_special_tokens=False).ids[: length - 2]
-            row = [special["bos_token_id"], *words, special["eos_token_id"]]
-            ids += row + [special["pad_token_id"]] * (length - len(row))
-        return ids
-
-
-def embed(assets: Assets, infer: Infer, caption: str, options: Options) -> np.ndarray:
-    """Text embeddings, float32 [1, tokens, width]; [2, …] with the unconditional row first when guided."""
+def encode_prompt(assets: Assets, infer: Infer, caption: str, options: Options) -> np.ndarray:
+    """Text embeddings, float32 [1, tokens, width]; [2, …], the negative prompt's first, when guided."""
     texts = [options.negative_prompt, caption] if options.guided else [caption]
     rows = [np.array([assets.tokens(text)], np.int64) for text in texts]
     # One call a text: what was encoded lately need not be again.
@@ -72,19 +30,19 @@ def embed(assets: Assets, infer: Infer, caption: str, options: Options) -> np.nd
     )
 
 
-def encode(assets: Assets, infer: Infer, images: np.ndarray) -> np.ndarray:
-    """Latents, float32 [n, channels, h, w], of `images`, float32 [n, size, size, 3] in 0 … 255: n <= ROWS."""
+def encode_images(assets: Assets, infer: Infer, images: np.ndarray) -> np.ndarray:
+    """Latents, float32 [n, channels, h, w], of `images`, float32 [n, size, size, 3] in 0 … 255: n <= VAE_ROWS."""
     sample = np.ascontiguousarray(images.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
     parameters = infer("vae_encoder", {"sample": sample}, ["latent_parameters"])["latent_parameters"]
-    mean = parameters[:, : assets.settings["latent_channels"]]
-    return mean * np.float32(assets.settings["scaling_factor"])
+    mean = parameters[:, : assets.settings.latent_channels]
+    return mean * np.float32(assets.settings.scaling_factor)
 
 
-def decode(assets: Assets, infer: Infer, latents: np.ndarray) -> np.ndarray:
+def decode_latents(assets: Assets, infer: Infer, latents: np.ndarray) -> np.ndarray:
     """Images, float32 [n, size, size, 3] in 0 … 255, of `latents`."""
-    latents = np.ascontiguousarray(latents / np.float32(assets.settings["scaling_factor"]))
-    parts = [infer("vae_decoder", {"latent_sample": latents[i : i + ROWS]}, ["sample"])["sample"]
-             for i in range(0, len(latents), ROWS)]  # fmt: skip
+    latents = np.ascontiguousarray(latents / np.float32(assets.settings.scaling_factor))
+    parts = [infer("vae_decoder", {"latent_sample": latents[i : i + VAE_ROWS]}, ["sample"])["sample"]
+             for i in range(0, len(latents), VAE_ROWS)]  # fmt: skip
     sample = np.concatenate(parts).transpose(0, 2, 3, 1)
     return np.clip((sample + 1) * np.float32(127.5), 0, 255)
 
@@ -104,39 +62,41 @@ def latent_hole(canvas: Canvas, factor: int) -> np.ndarray:
     return nearest[None, None].astype(np.float32)
 
 
-def guided(infer: Infer, condition: np.ndarray, embeddings: np.ndarray, guidance_scale: float) -> Model:
+def guided_unet(infer: Infer, condition: np.ndarray, prompt_embeds: np.ndarray, guidance_scale: float) -> Model:
     """The UNet as the sampler's model: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598).
 
     `condition`, [1, channels, h, w], is what each row sees beside its sample: the hole, then the latents of the
-    masked image. `embeddings` has two rows, unconditional first, or one for no guidance.
+    masked image. `prompt_embeds` has two rows, unconditional first, or one for no guidance.
     """
 
     def model(sample: np.ndarray, timestep: float) -> np.ndarray:
         count = len(sample)
         rows = np.concatenate([sample, condition.repeat(count, axis=0)], axis=1)
         inputs = {
-            "sample": np.concatenate([rows] * len(embeddings)),
-            "timestep": np.full((count * len(embeddings), 1), timestep, np.float32),
-            "encoder_hidden_states": embeddings.repeat(count, axis=0),
+            "sample": np.concatenate([rows] * len(prompt_embeds)),
+            "timestep": np.full((count * len(prompt_embeds), 1), timestep, np.float32),
+            "encoder_hidden_states": prompt_embeds.repeat(count, axis=0),
         }
         output = infer("unet", inputs, ["out_sample"])["out_sample"]
-        if len(embeddings) == 1:
+        if len(prompt_embeds) == 1:
             return output
-        without, with_text = output[:count], output[count:]
-        return without + np.float32(guidance_scale) * (with_text - without)
+        unconditional, conditional = output[:count], output[count:]
+        return unconditional + np.float32(guidance_scale) * (conditional - unconditional)
 
     return model
 
 
-def generate(
-    assets: Assets, infer: Infer, canvas: Canvas, masked_latents: np.ndarray, caption: str, options: Options
-) -> Iterator[Denoised]:
-    """The latents, float32 [num_images, channels, h, w], after each step; the last sample is the result.
+def denoise_canvas(
+    assets: Assets, infer: Infer, canvas: Canvas, masked_image_latents: np.ndarray, caption: str, options: Options
+) -> Iterator[Progress]:
+    """The latents, float32 [num_images, channels, h, w], after each denoising step; the last sample is the result.
 
-    `masked_latents` is `encode` of `masked_image(canvas)`, [1, channels, h, w].
+    `masked_image_latents` is `encode_images` of `masked_image(canvas)`, [1, channels, h, w].
     """
-    settings = assets.settings
-    hole = latent_hole(canvas, settings["vae_factor"])
-    model = guided(infer, np.concatenate([hole, masked_latents], axis=1),
-                   embed(assets, infer, caption, options), options.guidance_scale)  # fmt: skip
-    return denoise(model, assets.plan(options.num_inference_steps), draws(options.seeds, masked_latents.shape[1:]))
+    hole = latent_hole(canvas, assets.settings.vae_factor)
+    prompt_embeds = encode_prompt(assets, infer, caption, options)
+    model = guided_unet(
+        infer, np.concatenate([hole, masked_image_latents], axis=1), prompt_embeds, options.guidance_scale
+    )
+    noise = noise_sampler(options.seeds, masked_image_latents.shape[1:])
+    return denoise(model, assets.plan(options.num_inference_steps), noise)

@@ -1,4 +1,8 @@
-"""Diffusion samplers as plans, equal to the schedulers of diffusers that have the same settings."""
+"""Diffusion samplers as plans, equal to the schedulers of diffusers that have the same config.
+
+Throughout, `alpha` and `sigma` are the weights of picture and noise in a sample (diffusers' alpha_t and sigma_t), and
+`ratio` is sigma / alpha (an entry of diffusers' `sigmas`). A name that ends in `_next` is of the step's end.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,52 +10,59 @@ from typing import Any
 
 import numpy as np
 
-from serving.diffusion.denoise import Plan, Step, Weights
-from serving.diffusion.noise_schedule import Settings, karras, noise_ratios, signal_levels, times_of, timesteps
+from serving.diffusion.denoise import DenoisingStep, Plan, Weights
+from serving.diffusion.noise_schedule import (
+    SchedulerConfig,
+    alphas_cumprod,
+    karras_ratios,
+    noise_ratios,
+    timesteps,
+    timesteps_of,
+)
 
 
-def make_plan(sampler: str, config: Mapping[str, Any], num_inference_steps: int) -> Plan:
-    """The plan of `sampler`, a key of SAMPLERS, for `num_inference_steps` >= 1 steps.
+def make_plan(sampler: str, scheduler: Mapping[str, Any], num_inference_steps: int) -> Plan:
+    """The plan of `sampler`, a key of SAMPLERS, for `num_inference_steps` >= 1 denoising steps.
 
-    `config` is the content of scheduler_config.json. Raises ValueError.
+    `scheduler` is the content of scheduler_config.json. Raises ValueError.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
-    settings = Settings.read(config)
-    if not 1 <= num_inference_steps <= settings.num_train_timesteps:
-        raise ValueError(f"num_inference_steps must lie between 1 and {settings.num_train_timesteps}")
-    return SAMPLERS[sampler](settings, num_inference_steps)
+    config = SchedulerConfig.read(scheduler)
+    if not 1 <= num_inference_steps <= config.num_train_timesteps:
+        raise ValueError(f"num_inference_steps must lie between 1 and {config.num_train_timesteps}")
+    return SAMPLERS[sampler](config, num_inference_steps)
 
 
-def ddim(settings: Settings, count: int) -> Plan:
+def ddim(config: SchedulerConfig, count: int) -> Plan:
     """Denoising Diffusion Implicit Models with eta 0 (Song et al. 2021, arXiv 2010.02502, formula 12)."""
-    if settings.clip_sample:
+    if config.clip_sample:
         raise ValueError("scheduler_config.json: clip_sample = True, meant for pixels, is not supported")
-    levels = signal_levels(settings)
-    final = float(levels[0]) if settings.set_alpha_to_one is False else 1.0
+    levels = alphas_cumprod(config)
+    final = float(levels[0]) if config.set_alpha_to_one is False else 1.0
     steps = []
-    for t in np.rint(timesteps(settings, settings.timestep_spacing or "leading", count, count)).astype(int):
-        earlier = t - settings.num_train_timesteps // count
+    for t in np.rint(timesteps(config, config.timestep_spacing or "leading", count, count)).astype(int):
+        earlier = t - config.num_train_timesteps // count
         alpha, sigma = _mixture(float(levels[t]))
         alpha_next, sigma_next = _mixture(float(levels[earlier]) if earlier >= 0 else final)
         keep = sigma_next / sigma
-        weights = _clean_weights(settings.prediction_type, alpha, sigma)
-        steps.append(Step(float(t), *weights, Weights(keep, (alpha_next - alpha * keep,))))
+        weights = _denoised_weights(config.prediction_type, alpha, sigma)
+        steps.append(DenoisingStep(float(t), *weights, Weights(keep, (alpha_next - alpha * keep,))))
     return Plan(1.0, tuple(steps))
 
 
-def pndm(settings: Settings, count: int) -> Plan:
+def pndm(config: SchedulerConfig, count: int) -> Plan:
     """Pseudo numerical methods, linear multistep (Liu et al. 2022, arXiv 2202.09778, formulas 9 and 12).
 
     The second call of the model is at the second step's time for an improved first step: count + 1 calls in all.
     """
-    if not settings.skip_prk_steps:
+    if not config.skip_prk_steps:
         raise ValueError("scheduler_config.json: skip_prk_steps = False is not supported")
-    if settings.prediction_type == "sample":
+    if config.prediction_type == "sample":
         raise ValueError("scheduler_config.json: prediction_type = 'sample' is not supported by PNDM")
-    levels, stride = signal_levels(settings), settings.num_train_timesteps // count
-    final = 1.0 if settings.set_alpha_to_one else float(levels[0])
-    times = np.rint(timesteps(settings, settings.timestep_spacing or "leading", count, count)).astype(int)
+    levels, stride = alphas_cumprod(config), config.num_train_timesteps // count
+    final = 1.0 if config.set_alpha_to_one else float(levels[0])
+    times = np.rint(timesteps(config, config.timestep_spacing or "leading", count, count)).astype(int)
     steps = []
     for i, t in enumerate(np.insert(times, 1, times[1:2])):
         start, end = (t + stride, t) if i == 1 else (t, t - stride)
@@ -60,12 +71,12 @@ def pndm(settings: Settings, count: int) -> Plan:
         alpha, sigma = _mixture(level)
         spread = level * math.sqrt(1 - level_next) + math.sqrt(level * (1 - level) * level_next)
         on_noise, keep = (level - level_next) / spread, math.sqrt(level_next / level)
-        if settings.prediction_type == "v_prediction":
+        if config.prediction_type == "v_prediction":
             keep, on_noise = keep + on_noise * sigma, on_noise * alpha
         history = tuple(on_noise * weight for weight in PLMS[min(i, len(PLMS) - 1)])
-        clean = _clean_weights(settings.prediction_type, *_mixture(float(levels[t])))
+        denoised = _denoised_weights(config.prediction_type, *_mixture(float(levels[t])))
         base = Weights(1.0) if i == 1 else None
-        steps.append(Step(float(t), 0.0, 1.0, Weights(keep, history), base, clean=clean))
+        steps.append(DenoisingStep(float(t), 0.0, 1.0, Weights(keep, history), base, denoised=denoised))
     return Plan(1.0, tuple(steps))
 
 
@@ -80,50 +91,54 @@ PLMS = (
 """Adams-Bashforth weights of the first calls and of all later ones; the second call's output is used only there."""
 
 
-def dpm_solver(settings: Settings, count: int) -> Plan:
+def dpm_solver(config: SchedulerConfig, count: int) -> Plan:
     """DPM-Solver++ (2M), midpoint (Lu et al. 2022, arXiv 2211.01095, algorithm 2)."""
     # diffusers rounds for the other schedules and truncates for this one.
-    truncate = settings.beta_schedule == "squaredcos_cap_v2"
-    times, chosen = _solver_times(settings, count, np.floor if truncate else np.rint)
-    single_last = settings.euler_at_final or settings.final_sigmas_type == "zero"
-    single_last = single_last or (settings.lower_order_final and count < 15)
+    truncate = config.beta_schedule == "squaredcos_cap_v2"
+    times, chosen = _solver_times(config, count, np.floor if truncate else np.rint)
+    single_last = config.euler_at_final or config.final_sigmas_type == "zero"
+    single_last = single_last or (config.lower_order_final and count < 15)
     steps = []
     for i, (t, ratio, ratio_next) in enumerate(zip(times, chosen[:-1], chosen[1:], strict=True)):
         alpha, sigma = _mixture(1 / (ratio**2 + 1))
         alpha_next, sigma_next = _mixture(1 / (ratio_next**2 + 1))
-        clean, trend = alpha_next * (1 - ratio_next / ratio), 0.0
-        if i > 0 and settings.solver_order == 2 and not (single_last and i == count - 1):
+        on_denoised, trend = alpha_next * (1 - ratio_next / ratio), 0.0
+        if i > 0 and config.solver_order == 2 and not (single_last and i == count - 1):
             # How far x0 moves on from its last value: half the quotient of two steps in log signal-to-noise.
-            trend = 0.5 * clean * math.log(ratio / ratio_next) / math.log(chosen[i - 1] / ratio)
-        weights = _clean_weights(settings.prediction_type, alpha, sigma)
-        steps.append(Step(float(t), *weights, Weights(sigma_next / sigma, (clean + trend, -trend))))
+            trend = 0.5 * on_denoised * math.log(ratio / ratio_next) / math.log(chosen[i - 1] / ratio)
+        weights = _denoised_weights(config.prediction_type, alpha, sigma)
+        steps.append(DenoisingStep(float(t), *weights, Weights(sigma_next / sigma, (on_denoised + trend, -trend))))
     return Plan(1.0, tuple(steps))
 
 
-def unipc(settings: Settings, count: int) -> Plan:
-    """UniPC, B(h) version, in the predicted picture (Zhao et al. 2023, arXiv 2302.04867, algorithms 1 and 2).
+def unipc(config: SchedulerConfig, count: int) -> Plan:
+    """UniPC, B(h) version, in the denoised sample (Zhao et al. 2023, arXiv 2302.04867, algorithms 1 and 2).
 
     Each call of the model first corrects the sample that it was made at, then predicts the next one.
     """
-    times, chosen = _solver_times(settings, count, np.rint)
+    times, chosen = _solver_times(config, count, np.rint)
     steps, order = [], 0
     for i, t in enumerate(times):
-        base = _unipc_weights(settings, chosen[: i + 1], order, corrects=True) if i else None
-        left = count - i if settings.lower_order_final else settings.solver_order
-        order = min(settings.solver_order, left, i + 1)
-        weights = _clean_weights(settings.prediction_type, *_mixture(1 / (chosen[i] ** 2 + 1)))
-        steps.append(Step(float(t), *weights, _unipc_weights(settings, chosen[: i + 2], order, corrects=False), base))
+        corrector = _unipc_weights(config, chosen[: i + 1], order, corrects=True) if i else None
+        left = count - i if config.lower_order_final else config.solver_order
+        order = min(config.solver_order, left, i + 1)
+        weights = _denoised_weights(config.prediction_type, *_mixture(1 / (chosen[i] ** 2 + 1)))
+        predictor = _unipc_weights(config, chosen[: i + 2], order, corrects=False)
+        steps.append(DenoisingStep(float(t), *weights, predictor, corrector))
     return Plan(1.0, tuple(steps))
 
 
-def _unipc_weights(settings: Settings, ratios: np.ndarray, order: int, *, corrects: bool) -> Weights:
-    """The weights of the step to the last of `ratios` from the one before; the corrector knows what was said there."""
+def _unipc_weights(config: SchedulerConfig, ratios: np.ndarray, order: int, *, corrects: bool) -> Weights:
+    """The weights of the step to the last of `ratios` from the one before.
+
+    The corrector has the model output at its end, too.
+    """
     ratio, ratio_next = float(ratios[-2]), float(ratios[-1])
     sigma, (alpha_next, sigma_next) = _mixture(1 / (ratio**2 + 1))[1], _mixture(1 / (ratio_next**2 + 1))
     h = math.log(ratio / ratio_next) if ratio_next else math.inf
     phi = math.expm1(-h)
-    scale = -h if settings.solver_type == "bh1" else phi
-    # Where the history was said, as a share of the step; 1 is the step's own end.
+    scale = -h if config.solver_type == "bh1" else phi
+    # Where the outputs of the history were made, as a share of the step; 1 is the step's own end.
     places = [-math.log(float(ratios[-2 - i]) / ratio) / h for i in range(1, order)] + [1.0]
     if order == (1 if corrects else 2):
         rhos = np.array([0.5])
@@ -137,7 +152,7 @@ def _unipc_weights(settings: Settings, ratios: np.ndarray, order: int, *, correc
         powers = np.array([[place**i for place in places[:size]] for i in range(size)])
         rhos = np.linalg.solve(powers, np.array(moments[:size])) if size else np.array([])
     slopes = [-alpha_next * scale * rho / place for rho, place in zip(rhos, places, strict=False)]
-    if corrects:  # its newest is what was said at the end; the start's comes next
+    if corrects:  # its newest output is that at the end; the start's comes next
         *older, end = slopes
         history = (end, -alpha_next * phi - sum(slopes), *older)
     else:
@@ -145,67 +160,67 @@ def _unipc_weights(settings: Settings, ratios: np.ndarray, order: int, *, correc
     return Weights(sigma_next / sigma, tuple(map(float, history)))
 
 
-def lcm(settings: Settings, count: int) -> Plan:
+def lcm(config: SchedulerConfig, count: int) -> Plan:
     """Multistep latent consistency sampling (Luo et al. 2023, arXiv 2310.04378, algorithm 3)."""
-    if settings.clip_sample:
+    if config.clip_sample:
         raise ValueError("scheduler_config.json: clip_sample = True, meant for pixels, is not supported")
-    original = settings.original_inference_steps
+    original = config.original_inference_steps
     if count > original:
         raise ValueError(f"num_inference_steps must lie between 1 and {original} with this checkpoint's scheduler")
-    learnt = (np.arange(original, 0, -1) * (settings.num_train_timesteps // original)) - 1
+    learnt = (np.arange(original, 0, -1) * (config.num_train_timesteps // original)) - 1
     times = learnt[np.floor(np.linspace(0, original, count, endpoint=False)).astype(int)]
-    levels, steps = signal_levels(settings), []
+    levels, steps = alphas_cumprod(config), []
     for i, t in enumerate(times):
-        on_sample, on_output = _clean_weights(settings.prediction_type, *_mixture(float(levels[t])))
-        scaled = float(t) * settings.timestep_scaling
+        on_sample, on_output = _denoised_weights(config.prediction_type, *_mixture(float(levels[t])))
+        scaled = float(t) * config.timestep_scaling
         skip, out = 0.25 / (scaled**2 + 0.25), scaled / math.sqrt(scaled**2 + 0.25)
         alpha_next, sigma_next = _mixture(float(levels[times[i + 1]])) if i + 1 < count else (1.0, 0.0)
         weights = Weights(alpha_next * skip, (alpha_next * out,))
-        steps.append(Step(float(t), on_sample, on_output, weights, noise=sigma_next))
+        steps.append(DenoisingStep(float(t), on_sample, on_output, weights, noise=sigma_next))
     return Plan(1.0, tuple(steps))
 
 
-def _solver_times(settings: Settings, count: int, rounded: Callable[[np.ndarray], np.ndarray]) -> tuple:
+def _solver_times(config: SchedulerConfig, count: int, rounded: Callable[[np.ndarray], np.ndarray]) -> tuple:
     """Timesteps [count] and noise ratios [count + 1] of the solvers in log signal-to-noise."""
-    ratios = noise_ratios(settings)
-    if settings.use_karras_sigmas:
-        chosen = karras(ratios[-1], ratios[0], count)
-        times = rounded(times_of(chosen, ratios))
+    ratios = noise_ratios(config)
+    if config.use_karras_sigmas:
+        chosen = karras_ratios(ratios[-1], ratios[0], count)
+        times = rounded(timesteps_of(chosen, ratios))
     else:
-        times = np.rint(timesteps(settings, settings.timestep_spacing or "linspace", count, count + 1))
+        times = np.rint(timesteps(config, config.timestep_spacing or "linspace", count, count + 1))
         chosen = ratios[times.astype(int)]
-    return times, np.append(chosen, _last_ratio(settings, ratios))
+    return times, np.append(chosen, _last_ratio(config, ratios))
 
 
-def euler(settings: Settings, count: int) -> Plan:
+def euler(config: SchedulerConfig, count: int) -> Plan:
     """Euler's method (Karras et al. 2022, arXiv 2206.00364, algorithm 2 without churn)."""
-    ratios = noise_ratios(settings)
-    spacing = settings.timestep_spacing or "linspace"
-    times = timesteps(settings, spacing, count, count)
+    ratios = noise_ratios(config)
+    spacing = config.timestep_spacing or "linspace"
+    times = timesteps(config, spacing, count, count)
     chosen = np.interp(times, np.arange(len(ratios)), ratios)
-    if settings.use_karras_sigmas:
-        chosen = karras(chosen[0], chosen[-1], count)
-        times = times_of(chosen, ratios)
-    chosen = np.append(chosen, _last_ratio(settings, ratios))
+    if config.use_karras_sigmas:
+        chosen = karras_ratios(chosen[0], chosen[-1], count)
+        times = timesteps_of(chosen, ratios)
+    chosen = np.append(chosen, _last_ratio(config, ratios))
     steps = []
     for t, ratio, ratio_next in zip(times, chosen[:-1], chosen[1:], strict=True):
         alpha, sigma = _mixture(1 / (ratio**2 + 1))
-        on_sample, on_output = _clean_weights(settings.prediction_type, alpha, sigma)
+        on_sample, on_output = _denoised_weights(config.prediction_type, alpha, sigma)
         keep = ratio_next / ratio
         # This sampler's sample is 1 / alpha times the others'.
         weights = Weights(keep, (1 - keep,))
-        steps.append(Step(float(t), on_sample * alpha, on_output, weights, model_scale=alpha))
+        steps.append(DenoisingStep(float(t), on_sample * alpha, on_output, weights, model_scale=alpha))
     top = float(chosen.max())
     return Plan(math.hypot(top, 1) if spacing == "leading" else top, tuple(steps))
 
 
 def _mixture(level: float) -> tuple[float, float]:
-    """The weights of picture and noise in a sample of signal level `level`."""
+    """The weights of picture and noise in a sample of signal level `level`, an entry of `alphas_cumprod`."""
     return math.sqrt(level), math.sqrt(1 - level)
 
 
-def _clean_weights(prediction_type: str, alpha: float, sigma: float) -> tuple[float, float]:
-    """The weights of sample and output in the predicted picture."""
+def _denoised_weights(prediction_type: str, alpha: float, sigma: float) -> tuple[float, float]:
+    """The weights of sample and model output in the denoised sample, diffusers' `pred_original_sample`."""
     if prediction_type == "epsilon":
         if alpha == 0:
             raise ValueError("scheduler_config.json: prediction_type = 'epsilon' cannot start from no signal")
@@ -213,11 +228,11 @@ def _clean_weights(prediction_type: str, alpha: float, sigma: float) -> tuple[fl
     return (alpha, -sigma) if prediction_type == "v_prediction" else (0.0, 1.0)
 
 
-def _last_ratio(settings: Settings, ratios: np.ndarray) -> float:
-    return float(ratios[0]) if settings.final_sigmas_type == "sigma_min" else 0.0
+def _last_ratio(config: SchedulerConfig, ratios: np.ndarray) -> float:
+    return float(ratios[0]) if config.final_sigmas_type == "sigma_min" else 0.0
 
 
-SAMPLERS: dict[str, Callable[[Settings, int], Plan]] = {
+SAMPLERS: dict[str, Callable[[SchedulerConfig, int], Plan]] = {
     "ddim": ddim,
     "pndm": pndm,
     "euler": euler,

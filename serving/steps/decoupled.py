@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Generator
+from contextlib import closing
+from typing import NamedTuple
 
 from serving.steps.bls import Caller
 from serving.steps.step import Step, guarded, response
@@ -12,6 +14,13 @@ FINAL = 1
 """TRITONSERVER_RESPONSE_COMPLETE_FINAL: nothing comes after this response."""
 
 
+class Reply(NamedTuple):
+    """One response to a request that has several; the `final` one is the last, and tells the result."""
+
+    outputs: Outputs
+    final: bool = False
+
+
 class StreamingStep(Step):
     """A Triton Python model that sends several responses to a request, the last of them its result.
 
@@ -19,8 +28,8 @@ class StreamingStep(Step):
     `Caller` knows when the client cancels the call or is gone.
     """
 
-    def respond_each(self, request, caller: Caller) -> Generator[Outputs, None, Outputs]:
-        """Yield the outputs of each response but the last, and return those of the last; raises EditError."""
+    def respond_each(self, request, caller: Caller) -> Generator[Reply]:
+        """Yield the outputs of each response, the last of them `final`; raises EditError."""
         raise NotImplementedError
 
     def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
@@ -34,9 +43,8 @@ class StreamingStep(Step):
     def _send_all_but_the_last(self, request, sender) -> Outputs:
         caller = Caller(request, gone=sender.is_cancelled)
         caller.check()  # one that was cancelled in the queue is not begun
-        answers = self.respond_each(request, caller)
-        while True:
-            try:
-                sender.send(response(next(answers)))
-            except StopIteration as end:
-                return end.value
+        with closing(self.respond_each(request, caller)) as replies:
+            for outputs, final in replies:
+                if not final:
+                    sender.send(response(outputs))
+        return outputs

@@ -1,10 +1,9 @@
-"""Paints edits with one release of the diffusion model: the work that `inpaint` and `replace_stream` share."""
+"""inpaint: what a mask marks becomes what a caption says, by one release of the diffusion model."""
 
 import io
 import math
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from serving.diffusion.inpaint import Done, Job, Outcome, finish, repaint
+from serving.diffusion.assets import Assets
+from serving.diffusion.denoise import Progress
+from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, result_of
 from serving.diffusion.options import MAX_PROMPT_CHARS, Options
-from serving.diffusion.pipeline import Assets
-from serving.diffusion.pipeline import decode as decode_latents
+from serving.diffusion.pipeline import decode_latents
 from serving.errors import EditError
 from serving.imaging.picture import decode, decode_mask, encode, encode_mask
 from serving.intents import INTENTS
@@ -24,30 +24,16 @@ from serving.steps.bls import Caller
 from serving.steps.metrics import Metrics
 from serving.steps.report import extended, merged, read_report
 from serving.steps.step import Step
-from serving.steps.tensors import Outputs, blob, bytes_tensor, scalar, text
+from serving.steps.tensors import Outputs, blob, bytes_tensor, known_intent, scalar, text
 
 REMEMBERED = 16
 """Texts whose embeddings are kept, the empty one above all."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What to paint where: encoded files, what the hole shall show, and why.
-
-    `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
-    """
-
-    image: bytes
-    mask_image: bytes
-    caption: str
-    object_mask: bytes | None = None
-    intent: str = "replace"
-
-
-class Painter:
+class InpaintPipeline:
     """The assets in `folder`, the networks of the same `version`, and the texts that they encoded lately.
 
-    The steps done and the share of each picture that was changed are counted for the model named `step`.
+    The denoising steps done and the share of each picture that was changed are counted for the model named `step`.
     """
 
     def __init__(self, folder: Path, version: int, step: str):
@@ -61,49 +47,47 @@ class Painter:
         settings = self.assets.settings
         return Options.check(
             seed=scalar(request, "seed"),
-            num_inference_steps=scalar(request, "num_inference_steps", settings["num_inference_steps"]),
-            guidance_scale=scalar(request, "guidance_scale", settings["guidance_scale"]),
+            num_inference_steps=scalar(request, "num_inference_steps", settings.num_inference_steps),
+            guidance_scale=scalar(request, "guidance_scale", settings.guidance_scale),
             negative_prompt=text(request, "negative_prompt", ""),
             num_images=scalar(request, "num_images", 1),
         )
 
-    def paint(
-        self, wanted: Wanted, options: Options, caller: Caller, report: dict[str, Any]
-    ) -> Generator[Done, None, Outputs]:
-        """Yield after each denoising step; return the outputs of `inpaint`, its part added to `report`.
+    def run(self, request: InpaintRequest, caller: Caller) -> Generator[Progress | InpaintResult]:
+        """Yield after each denoising step, and at last the result.
 
-        Raises EditError, `cancelled` before the step that nobody waits for.
+        At the end, whoever ended it, the denoising steps done and those left are counted. Raises EditError,
+        `cancelled` before the denoising step that nobody waits for.
         """
-        started = time.perf_counter()
-        outcome = yield from self._counted(repaint(self.assets, partial(self._infer, caller), _job(wanted, options)))
-        self.metrics.observe("recast_mask_area_ratio", np.count_nonzero(outcome.blend) / outcome.blend.size)
-        x0, y0, x1, y1 = outcome.crop.box
-        facts = {"crop": [x1 - x0, y1 - y0], "background_difference": outcome.background_difference}
+        progress = None
+        try:
+            for event in inpaint(self.assets, partial(self._infer, caller), request):
+                if isinstance(event, Progress):
+                    progress = event
+                yield event
+        finally:
+            if progress is not None:
+                self.metrics.count("recast_denoising_steps_total", progress.step)
+                self.metrics.count("recast_cancelled_steps_total", progress.steps - progress.step)
+
+    def outputs(
+        self, request: InpaintRequest, result: InpaintResult, report: dict[str, Any], started: float
+    ) -> Outputs:
+        """The outputs of `inpaint`, its part added to `report`; `started`, of perf_counter, is when work began."""
+        blended_mask = result.blended_mask
+        self.metrics.observe("recast_mask_area_ratio", np.count_nonzero(blended_mask) / blended_mask.size)
+        x0, y0, x1, y1 = result.crop.box
+        facts = {"crop": [x1 - x0, y1 - y0], "background_difference": result.background_difference}
         return {
-            "edited_image": bytes_tensor(*(encode(picture) for picture in outcome.pictures)),
-            "blended_mask": bytes_tensor(encode_mask(outcome.blend)),
-            "used_seed": np.array([options.seeds], np.int64),
+            "edited_image": bytes_tensor(*(encode(image) for image in result.images)),
+            "blended_mask": bytes_tensor(encode_mask(blended_mask)),
+            "used_seed": np.array([request.options.seeds], np.int64),
             "report": bytes_tensor(extended(report, "inpaint", self.version, started, **facts)),
         }
 
-    def _counted(self, steps: Generator[Done, None, Outcome]) -> Generator[Done, None, Outcome]:
-        """`steps`; at their end, whoever ended them, those done and those left are counted."""
-        done = None
-        try:
-            while True:
-                try:
-                    done = next(steps)
-                except StopIteration as end:
-                    return end.value
-                yield done
-        finally:
-            if done is not None:
-                self.metrics.count("recast_denoising_steps_total", done.step)
-                self.metrics.count("recast_cancelled_steps_total", done.steps - done.step)
-
-    def preview(self, done: Done, side: int, caller: Caller) -> bytes:
-        """The first variant's crop as foreseen at a step, a JPEG file of `side` × `side` pixels."""
-        pixels = decode_latents(self.assets, partial(self._infer, caller), done.clean[:1])[0]
+    def preview(self, progress: Progress, side: int, caller: Caller) -> bytes:
+        """The first image's crop as the model predicts it now, a JPEG file of `side` × `side` pixels."""
+        pixels = decode_latents(self.assets, partial(self._infer, caller), progress.denoised[:1])[0]
         file = io.BytesIO()
         small = Image.fromarray(np.rint(pixels).astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
         small.save(file, "JPEG", quality=80)
@@ -117,30 +101,38 @@ class Painter:
         return self.texts.get(inputs["input_ids"].tobytes(), call) if network == "text_encoder" else call()
 
 
-def _job(wanted: Wanted, options: Options) -> Job:
-    if len(wanted.caption) > MAX_PROMPT_CHARS:
+def read_request(
+    image: bytes, mask_image: bytes, object_mask: bytes | None, *, caption: str, intent: str, options: Options
+) -> InpaintRequest:
+    """The request whose pictures are given as files; `intent` is one of INTENTS or "". Raises EditError.
+
+    `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
+    """
+    if len(caption) > MAX_PROMPT_CHARS:
         raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
-    picture = decode(wanted.image)
-    mask = decode_mask(wanted.mask_image, picture.size)
-    whole = wanted.intent in INTENTS and INTENTS[wanted.intent].paints_whole_mask
-    outline = None if whole else wanted.object_mask
-    old = None if outline is None else decode_mask(outline, picture.size)
-    return Job(picture, mask, wanted.caption, options, old)
+    picture = decode(image)
+    mask = decode_mask(mask_image, picture.size)
+    if intent and INTENTS[intent].paints_whole_mask:
+        object_mask = None
+    old = None if object_mask is None else decode_mask(object_mask, picture.size)
+    return InpaintRequest(picture, mask, caption, options, old)
 
 
 class TritonPythonModel(Step):
     def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
-        self.painter = Painter(folder, version, "inpaint")
+        self.pipeline = InpaintPipeline(folder, version, "inpaint")
 
     def respond(self, request) -> Outputs:
         caller = Caller(request, deadline=scalar(request, "deadline", math.inf))
-        options = self.painter.options(request)
-        wanted = Wanted(
-            image=blob(request, "image"),
-            mask_image=blob(request, "mask_image"),
-            caption=text(request, "caption"),
-            object_mask=blob(request, "object_mask", None),
-            intent=text(request, "intent", "replace"),
-        )
+        options = self.pipeline.options(request)
         report = merged(*(read_report(text(request, name, "{}"), name) for name in ("parse_report", "mask_report")))
-        return finish(self.painter.paint(wanted, options, caller, report))
+        started = time.perf_counter()
+        wanted = read_request(
+            blob(request, "image"),
+            blob(request, "mask_image"),
+            blob(request, "object_mask", None),
+            caption=text(request, "caption"),
+            intent=known_intent(request),
+            options=options,
+        )
+        return self.pipeline.outputs(wanted, result_of(self.pipeline.run(wanted, caller)), report, started)

@@ -10,14 +10,13 @@ import numpy as np
 from serving.diffusion.options import MAX_PROMPT_CHARS
 from serving.errors import EditError
 from serving.imaging import picture
-from serving.intents import INTENTS
 from serving.recent import Recent
 from serving.segmentation.edit_mask import edit_mask
 from serving.segmentation.segmenter import Masker
 from serving.steps.bls import Caller
 from serving.steps.report import extended
 from serving.steps.step import Step
-from serving.steps.tensors import blob, bytes_tensor, text
+from serving.steps.tensors import blob, bytes_tensor, known_intent, text
 
 REMEMBERED = 32
 """Masks that are given again when the same picture is edited again; as PNG files they are small."""
@@ -30,10 +29,7 @@ class TritonPythonModel(Step):
 
     def respond(self, request) -> dict[str, np.ndarray]:
         started = time.perf_counter()
-        data, target, intent = blob(request, "image"), text(request, "target"), text(request, "intent", "")
-        if intent and intent not in INTENTS:
-            known = ", ".join(INTENTS)
-            raise EditError("invalid_option", f"the intent '{intent[:20]}' is unknown; known: {known}.")
+        data, target, intent = blob(request, "image"), text(request, "target"), known_intent(request)
         if len(target) > MAX_PROMPT_CHARS:
             raise EditError("invalid_prompt", f"the target has {len(target)} characters; send at most "
                                               f"{MAX_PROMPT_CHARS}.")  # fmt: skip

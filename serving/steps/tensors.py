@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from serving.errors import EditError
+from serving.intents import INTENTS
 
 try:
     import triton_python_backend_utils as pb_utils
@@ -55,6 +56,15 @@ def scalar(request, name: str, default: Any = None) -> Any:
     """The numeric input `name` as a Python int or float, or `default` when the request leaves it out."""
     value = _single(request, name, default)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def known_intent(request) -> str:
+    """The name of an intent in the input `intent`, "" when the request leaves it out; EditError for an unknown one."""
+    intent = text(request, "intent", "")
+    if intent and intent not in INTENTS:
+        known = ", ".join(INTENTS)
+        raise EditError("invalid_option", f"the intent '{intent[:20]}' is unknown; known: {known}.")
+    return intent
 
 
 def bytes_tensor(*values: bytes | str) -> np.ndarray:

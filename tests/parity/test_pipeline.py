@@ -10,8 +10,9 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
 
 from benchmarks.diffusion import by_diffusers, canvas_of, psnr
+from serving.diffusion.assets import Assets
 from serving.diffusion.options import Options
-from serving.diffusion.pipeline import Assets, decode, encode, generate, masked_image
+from serving.diffusion.pipeline import decode_latents, denoise_canvas, encode_images, masked_image
 from tests.checkpoints import write_inpaint
 
 DEMO = Path(__file__).parents[2] / "export" / "demo" / "weights" / "inpaint"
@@ -84,12 +85,12 @@ def networks(pipe: StableDiffusionInpaintPipeline):
 def test_the_loop_equals_diffusers(pipeline, sampler, options, tmp_path):
     pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config)
     assets, infer = release(pipeline, sampler, tmp_path), networks(pipeline)
-    canvas = canvas_of(assets.settings["size"])
-    masked = encode(assets, infer, masked_image(canvas)[None])
-    samples = list(generate(assets, infer, canvas, masked, "a red car", options))
+    canvas = canvas_of(assets.settings.size)
+    masked = encode_images(assets, infer, masked_image(canvas)[None])
+    samples = list(denoise_canvas(assets, infer, canvas, masked, "a red car", options))
     assert len(samples) == options.num_inference_steps
     expected = by_diffusers(pipeline, canvas, "a red car", options)
-    for image, reference in zip(decode(assets, infer, samples[-1].sample), expected, strict=True):
+    for image, reference in zip(decode_latents(assets, infer, samples[-1].sample), expected, strict=True):
         assert psnr(image, reference) >= 45
     assert np.std(expected[0]) > 1
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.diffusion.denoise import denoise, draws
+from serving.diffusion.denoise import denoise, noise_sampler
 from serving.diffusion.samplers import make_plan
 
 SCHEDULERS = {
@@ -56,7 +56,7 @@ def reference(sampler: str, config: dict, count: int, start: np.ndarray) -> list
 
 
 def check(sampler: str, config: dict, count: int, tolerance: float = TOLERANCE) -> None:
-    start = next(draws([7, 8], (4, 16, 16)))
+    start = next(noise_sampler([7, 8], (4, 16, 16)))
     samples = [step.sample for step in denoise(output, make_plan(sampler, config, count), iter([start]))]
     expected = reference(sampler, config, count, start)
     assert len(samples) == len(expected) == calls(sampler, count)
@@ -145,7 +145,7 @@ def test_pndm_of_few_steps_equals_diffusers(prediction_type, count):
                                     {"timestep_scaling": 1.0}], ids=lambda change: "-".join(change) or "-")  # fmt: skip
 def test_lcm_equals_diffusers(change, count, monkeypatch):
     config = {**STABLE_DIFFUSION, **change}
-    ours, theirs = draws([7, 8], (4, 16, 16)), draws([7, 8], (4, 16, 16))
+    ours, theirs = noise_sampler([7, 8], (4, 16, 16)), noise_sampler([7, 8], (4, 16, 16))
     samples = [step.sample for step in denoise(output, make_plan("lcm", config, count), ours)]
     start = next(theirs)
     drawn = lambda *_, **__: torch.from_numpy(next(theirs))  # noqa: E731

@@ -283,6 +283,12 @@ def test_another_scheduler_can_be_ordered(tiny_checkpoints, tmp_path):
     assert (written["use_karras_sigmas"], written["prediction_type"]) == (True, "v_prediction")
 
 
+def test_a_setting_of_a_wrong_type_is_not_written(tiny_checkpoints, tmp_path):
+    defaults = presets.PRESETS["demo"].settings["inpaint"]
+    with pytest.raises(ExportError, match="guidance_scale is 'high'"):
+        inpaint.write_assets(tiny_checkpoints / "inpaint", tmp_path, {**defaults, "guidance_scale": "high"})
+
+
 @pytest.mark.parametrize(
     ("free", "sentence"),
     [

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from serving.diffusion.denoise import draws
+from serving.diffusion.denoise import noise_sampler
 from serving.diffusion.options import Options
-from serving.diffusion.pipeline import guided, latent_hole
+from serving.diffusion.pipeline import guided_unet, latent_hole
 from serving.errors import EditError
 from serving.imaging.composite import background_difference, changed_part, feather, match_colours, paste
 from serving.imaging.crop import MAX_OBJECT_SHARE, OBJECT_SHARE, Canvas, choose_crop, cut, restore
@@ -264,12 +264,12 @@ def test_guidance_mixes_two_rows_an_image():
         rows = np.arange(len(inputs["sample"]), dtype=np.float32)
         return {"out_sample": np.broadcast_to(rows[:, None, None, None], (len(rows), 4, 16, 16))}
 
-    condition, start = np.zeros((1, 5, 16, 16), np.float32), next(draws([1, 2, 3], (4, 16, 16)))
-    output = guided(infer, condition, np.zeros((2, 16, 8), np.float32), 4.0)(start, 500)
+    condition, start = np.zeros((1, 5, 16, 16), np.float32), next(noise_sampler([1, 2, 3], (4, 16, 16)))
+    output = guided_unet(infer, condition, np.zeros((2, 16, 8), np.float32), 4.0)(start, 500)
     assert calls == [{"sample": (6, 9, 16, 16), "timestep": (6, 1), "encoder_hidden_states": (6, 16, 8)}]
     np.testing.assert_array_equal(output[:, 0, 0, 0], [0 + 4 * 3, 1 + 4 * 3, 2 + 4 * 3])
     calls.clear()
-    guided(infer, condition, np.zeros((1, 16, 8), np.float32), 1.0)(start, 500)
+    guided_unet(infer, condition, np.zeros((1, 16, 8), np.float32), 1.0)(start, 500)
     assert calls[0]["sample"] == (3, 9, 16, 16)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.diffusion.denoise import denoise, draws
-from serving.diffusion.noise_schedule import Settings, signal_levels
+from serving.diffusion.denoise import denoise, noise_sampler
+from serving.diffusion.noise_schedule import SchedulerConfig, alphas_cumprod
 from serving.diffusion.samplers import SAMPLERS, make_plan
 
 CONFIG = {
@@ -53,9 +53,9 @@ def test_epsilon_from_no_signal_is_an_error():
 def test_a_perfect_model_gives_its_picture(sampler):
     if sampler == "pndm":
         pytest.skip("takes no model that says the picture itself")
-    picture = next(draws([1], (4, 8, 8)))
+    picture = next(noise_sampler([1], (4, 8, 8)))
     plan = make_plan(sampler, {**CONFIG, "prediction_type": "sample", "set_alpha_to_one": True}, 12)
-    steps = list(denoise(lambda sample, timestep: picture, plan, draws([2], picture.shape[1:])))
+    steps = list(denoise(lambda sample, timestep: picture, plan, noise_sampler([2], picture.shape[1:])))
     assert len(steps) == 12
     np.testing.assert_allclose(steps[-1].sample, picture, atol=1e-5)
 
@@ -63,9 +63,9 @@ def test_a_perfect_model_gives_its_picture(sampler):
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_each_step_tells_the_picture_that_the_model_foresees(sampler, prediction_type):
-    picture = next(draws([1], (4, 8, 8)))
+    picture = next(noise_sampler([1], (4, 8, 8)))
     config = {**CONFIG, "prediction_type": prediction_type, "original_inference_steps": 50}
-    levels = signal_levels(Settings.read(config))
+    levels = alphas_cumprod(SchedulerConfig.read(config))
 
     def perfect(sample, timestep):
         level = np.interp(timestep, np.arange(len(levels)), levels)
@@ -74,23 +74,27 @@ def test_each_step_tells_the_picture_that_the_model_foresees(sampler, prediction
         return noise if prediction_type == "epsilon" else alpha * noise - sigma * picture
 
     plan = make_plan(sampler, config, 12)
-    for step in denoise(perfect, plan, draws([2], picture.shape[1:])):
-        np.testing.assert_allclose(step.clean, picture, atol=0.02)
+    for step in denoise(perfect, plan, noise_sampler([2], picture.shape[1:])):
+        np.testing.assert_allclose(step.denoised, picture, atol=0.02)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_rows_do_not_touch_each_other(sampler):
     plan = make_plan(sampler, CONFIG, 8)
-    together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([3, 4], (4, 8, 8))))[-1].sample
+    together = list(denoise(lambda sample, timestep: np.tanh(sample), plan, noise_sampler([3, 4], (4, 8, 8))))[
+        -1
+    ].sample
     for i, seed in enumerate((3, 4)):
-        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, draws([seed], (4, 8, 8))))[-1].sample
+        alone = list(denoise(lambda sample, timestep: np.tanh(sample), plan, noise_sampler([seed], (4, 8, 8))))[
+            -1
+        ].sample
         np.testing.assert_array_equal(together[i : i + 1], alone)
 
 
 def test_the_loop_can_be_left_after_any_step():
     calls = []
     steps = denoise(lambda sample, timestep: calls.append(timestep) or sample, make_plan("ddim", CONFIG, 9),
-                    draws([4], (4, 8, 8)))  # fmt: skip
+                    noise_sampler([4], (4, 8, 8)))  # fmt: skip
     next(steps)
     next(steps)
     steps.close()
@@ -98,13 +102,13 @@ def test_the_loop_can_be_left_after_any_step():
 
 
 def test_noise_depends_on_the_seed_alone():
-    one, other = draws([5, 6], (4, 16, 16)), draws([6, 5], (4, 16, 16))
+    one, other = noise_sampler([5, 6], (4, 16, 16)), noise_sampler([6, 5], (4, 16, 16))
     for _ in range(3):
         np.testing.assert_array_equal(next(one), next(other)[::-1])
     first, second = next(one), next(one)
     assert np.abs(first - second).max() > 1
     assert np.abs(first[0] - first[1]).max() > 1
-    (values,) = next(draws([2**63 - 1], (4, 64, 64)))
+    (values,) = next(noise_sampler([2**63 - 1], (4, 64, 64)))
     assert values.dtype == np.float32
     assert abs(values.mean()) < 0.05
     assert abs(values.std() - 1) < 0.05
