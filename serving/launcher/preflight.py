@@ -10,10 +10,15 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
-from serving.releases.manifest import BadRelease, Release
+from serving.releases.errors import BadRelease, ReleaseError
+from serving.releases.manifest import PROGRAM
+from serving.releases.renewal import renew, stale
+from serving.releases.repository import Release, exclusive, placed
 from serving.topology import STEPS
 
 GLIBC_NEEDED = (2, 35)
+LOCK_PATIENCE = 30.0
+"""Seconds to wait for another server, a deployment or an export that has the repository to itself."""
 
 
 class LaunchError(Exception):
@@ -108,18 +113,30 @@ def check_repository(repository: Path, ready_model: str, config: str | None = No
 def check_releases(repository: Path) -> None:
     """LaunchError when a file of a release is not what its manifest says. Reads every byte of those to be loaded.
 
-    A step without a manifest has nothing to be held against: it was not exported, as one that forwards to another pool.
+    What an earlier version wrote, and is whole, is then renewed for this one. A step without a manifest has nothing to
+    be checked against: it was not exported, as one that forwards to another pool.
     """
-    for step in STEPS:
-        for version in filter(_is_version, (repository / step).glob("*")):
-            release = Release(repository, step, int(version.name))
-            if release.has_manifest:
-                try:
-                    release.verify()
-                except BadRelease as error:
-                    raise LaunchError(
-                        f"{str(error).removesuffix('.')}: export it again, or remove it from {repository}."
-                    ) from None
+    releases = [Release(repository, step, number) for step in STEPS for number in sorted(placed(repository, step))]
+    for release in releases:
+        if release.has_manifest:
+            try:
+                release.verify()
+                _renew(release)
+            except BadRelease as error:
+                raise LaunchError(
+                    f"{str(error).removesuffix('.')}: export it again, or remove it from {repository}."
+                ) from None
+            except ReleaseError as error:
+                raise LaunchError(str(error)) from None
+
+
+def _renew(release: Release) -> None:
+    """Renew a verified release where it must be, alone: another server may start on the same repository."""
+    if not stale(release):
+        return
+    with exclusive(release.repository, patience=LOCK_PATIENCE):
+        for model in renew(release):
+            print(f"recast: release {release.number} has the new {PROGRAM} of {model}", file=sys.stderr, flush=True)
 
 
 def model_names(repository: Path) -> list[str]:
