@@ -12,10 +12,9 @@ from recast import Client, Credentials, RecastError
 from benchmarks.second import own_repository
 from serving.launcher.server import Server
 from serving.releases.deploy import Releases
-from serving.releases.repository import Release
 from serving.topology import STEPS
 from tests.conftest import REPOSITORY
-from tests.old_releases import make_old
+from tests.old_releases import make_all_old
 
 PAUSE = 0.1
 
@@ -77,8 +76,7 @@ class Calls:
 def operated(street, tmp_path_factory):
     """Release 1 of everything, written by an earlier version and renewed by this server; a test leaves it in force."""
     repository = own_repository(REPOSITORY, tmp_path_factory.mktemp("operated") / "model_repository")
-    for step in STEPS:
-        make_old(Release(repository, step, 1))
+    make_all_old(repository)
     scene, thing = street
     with Server(repository) as server:
         credentials = Credentials(admin_key=server.admin_key)

@@ -16,7 +16,7 @@ from serving.releases.manifest import PROGRAM, digest, import_line
 from serving.releases.renewal import renew, stale
 from serving.releases.repository import Release, exclusive
 from serving.topology import SERVED_BY, STEPS
-from tests.old_releases import make_old, programs
+from tests.old_releases import PROGRAMS, make_all_old, programs
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 OLD = {"parse": ["parse"], "mask": ["mask"], "inpaint": ["replace_stream", "inpaint"]}
@@ -26,8 +26,7 @@ OLD = {"parse": ["parse"], "mask": ["mask"], "inpaint": ["replace_stream", "inpa
 def repository(exported, tmp_path):
     """Release 1 of everything as an earlier version wrote it, from tiny weights."""
     repository = shutil.copytree(exported.repository, tmp_path / "model_repository")
-    for step in STEPS:
-        make_old(Release(repository, step, 1))
+    make_all_old(repository)
     return repository
 
 
@@ -38,6 +37,10 @@ def release(repository):
 
 def contents(repository):
     return {file: file.read_bytes() for file in repository.rglob("*") if file.is_file()}
+
+
+def refuse(*_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def interrupted_at(monkeypatch, owner, name, number):
@@ -99,8 +102,12 @@ def test_a_server_renews_what_it_serves_when_it_starts_once(repository, capsys):
     check_releases(repository)
     told = capsys.readouterr().err.splitlines()
     assert told == [
-        f"recast: release 1 has the new model.py of {model}" for model in ("parse", "mask", "replace_stream", "inpaint")
+        "recast: release 1 of parse has the new model.py of parse",
+        "recast: release 1 of mask has the new model.py of mask",
+        "recast: release 1 of inpaint has the new model.py of replace_stream and inpaint",
+        "recast: admit has the new model.py",
     ]
+    assert (repository / "admit" / "1" / PROGRAM).read_bytes() == import_line("admit")
     now = contents(repository)
     check_releases(repository)
     assert capsys.readouterr().err == ""
@@ -117,16 +124,26 @@ def test_a_damaged_old_release_is_refused_before_anything_is_renewed(release):
 
 
 def test_an_old_release_in_a_folder_that_cannot_be_written_is_refused_with_what_to_do(repository, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
     before = contents(repository)
     with monkeypatch.context() as patches:
         patches.setattr(manifest, "replace_file", refuse)
-        with pytest.raises(LaunchError, match=r"Read-only file system\): let the server .* mounted writable") as error:
+        with pytest.raises(
+            LaunchError, match=r"Read-only file system\): start the server .* mounted writable"
+        ) as error:
             check_releases(repository)
     assert "\n" not in str(error.value)
     assert contents(repository) == before
+
+
+def test_an_old_admit_alone_is_renewed_or_refused_too(repository, monkeypatch):
+    check_releases(repository)
+    shutil.copyfile(PROGRAMS / "admit.py.txt", repository / "admit" / "1" / PROGRAM)
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "replace", refuse)
+        with pytest.raises(LaunchError, match="admit was written by an earlier version"):
+            check_releases(repository)
+    check_releases(repository)
+    assert (repository / "admit" / "1" / PROGRAM).read_bytes() == import_line("admit")
 
 
 def test_a_renewed_release_in_a_folder_that_cannot_be_written_is_served(repository, monkeypatch):
