@@ -44,7 +44,8 @@ def smoke_test(control: Control, release: Release, model: str) -> None:
         if model in _CALLS:
             _CALLS[model](lambda **inputs: control.infer(name, _tensors(inputs), TIMEOUT), release.number)
     except Exception as error:  # whatever it is: a release that cannot be tried is not put in force
-        raise release.refused(f"fails its smoke test: {error}") from error
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise release.refused(f"fails its smoke test: {why}") from error
     finally:
         with suppress(Exception):  # a release that did not load does not unload either
             control.unload(name, timeout=LOAD_TIMEOUT)
