@@ -112,6 +112,55 @@ def test_one_deployment_at_a_time(releases):
         releases.deploy(7, [])
 
 
+def test_a_canary_is_promoted_or_taken_back(releases):
+    with pytest.raises(NotPossible, match="no canary to promote"):
+        releases.promote([])
+    releases.deploy(2, [], share=0.25)
+    entry = release_state.read(releases.repository)["mask"]
+    assert (entry.release, entry.canary, entry.share) == (1, 2, 0.25)
+    with pytest.raises(NotPossible, match="has the canary 2"):
+        releases.deploy(2, [])
+    assert releases.rollback([]) == ["mask"]
+    assert releases.control.loaded("mask") == (1,)
+    releases.deploy(2, [], share=0.25)
+    assert releases.promote([]) == ["mask"]
+    entry = release_state.read(releases.repository)["mask"]
+    assert (entry.release, entry.before, entry.canary) == (2, 1, None)
+    with pytest.raises(NotPossible, match="in force already"):
+        releases.deploy(2, [])
+    with pytest.raises(NotPossible, match="needs a higher number"):
+        releases.deploy(1, ["mask"], share=0.25)
+    assert releases.deploy(1, ["mask"]) == ["mask"]
+    assert releases.control.loaded("mask") == (1,)
+
+
+def test_a_load_that_fails_leaves_the_release_in_force(releases, monkeypatch):
+    control = releases.control
+    real = control.load
+
+    def load(model, *, timeout):
+        real(model, timeout=timeout)
+        if model == "mask":
+            control.versions[model] = [1]  # it takes the older one alone
+
+    monkeypatch.setattr(control, "load", load)
+    with pytest.raises(BadRelease, match="is not what the server loads for mask"):
+        releases.deploy(2, [])
+    assert control.loaded("mask") == (1,)
+    assert release_state.read(releases.repository)["mask"].release == 1
+
+
+def test_networks_of_a_release_that_fails_its_smoke_test_are_taken_away(releases, monkeypatch):
+    def fail(control, release, model):
+        assert control.loaded("segmenter") == (1, 2)
+        raise release.refused("fails its smoke test: it does")
+
+    monkeypatch.setattr(deploy, "smoke_test", fail)
+    with pytest.raises(BadRelease, match="it does"):
+        releases.deploy(2, [])
+    assert releases.control.loaded("segmenter") == releases.control.loaded("mask") == (1,)
+
+
 def test_whoever_waits_for_a_load_waits_for_the_same_time(releases):
     releases.deploy(2, [])
     assert releases.control.timeouts == {LOAD_TIMEOUT}
