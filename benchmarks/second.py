@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from export import manifest
-from serving.releases.manifest import Release
+from serving.releases import manifest
+from serving.releases.repository import Release
 
 
 def own_repository(source: Path, folder: Path) -> Path:

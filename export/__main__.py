@@ -11,9 +11,10 @@ from typing import Any
 from export.checkpoint import overridden, settings
 from export.errors import ExportError
 from export.presets import PRESETS, Hub, Preset, covering, table
-from export.release import Release, exclusive
+from export.release import exclusive
 from export.steps import Order, Source, export
-from serving.topology import STEPS
+from serving.releases.repository import Release
+from serving.topology import STEPS, released_with
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
     orders = {step: order(options, presets[step], step) for step in chosen}
     releases = [Release(options.repository, step, options.release or 1) for step in chosen]
     own = options.release is None and options.checkpoint is None and not options.set and options.precision is None
-    with exclusive(options.repository, [model for release in releases for model in release.models]):
+    with exclusive(options.repository, [model for step in chosen for model in released_with(step)]):
         for release in releases:
             may_replace = own and presets[release.step].rolling
             export(release, orders[release.step], lambda line: print(line, flush=True), may_replace=may_replace)

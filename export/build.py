@@ -11,11 +11,11 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from export import convert, parity, resources
-from export.release import Release
+from export.release import Target
 
 
 def build(
-    release: Release, settings: Mapping[str, Any], checkpoint: Path, precision: str, tell: Callable[[str], None]
+    target: Target, settings: Mapping[str, Any], checkpoint: Path, precision: str, tell: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
     """Everything but model.py and release.json, from `checkpoint`: each network's precision, error and tolerance.
 
@@ -24,11 +24,12 @@ def build(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()
-    family = importlib.import_module(f"export.{release.step}")
-    folder, started = release.staged(release.step), time.monotonic()
+    step = target.release.step
+    family = importlib.import_module(f"export.{step}")
+    folder, started = target.staged(step), time.monotonic()
     assets = family.write_assets(checkpoint, folder, settings)
-    (folder / f"{release.step}.json").write_text(json.dumps(assets, indent=2) + "\n", encoding="utf-8")
-    tell(f"{release.step:14}{time.monotonic() - started:6.1f} s  {'':18}{megabytes(folder):7.1f} MB")
+    (folder / f"{step}.json").write_text(json.dumps(assets, indent=2) + "\n", encoding="utf-8")
+    tell(f"{step:14}{time.monotonic() - started:6.1f} s  {'':18}{megabytes(folder):7.1f} MB")
     networks: dict[str, dict[str, Any]] = {}
     loaders = family.networks(checkpoint)
     if loaders:
@@ -38,7 +39,7 @@ def build(
         network = load(checkpoint)
         wanted = parity.reference(network)
         network = network.lowered(precision)
-        file = release.staged(name) / "model.onnx"
+        file = target.staged(name) / "model.onnx"
         convert.write(network, file)
         error = parity.compare(network, file, wanted)
         networks[name] = {"precision": network.precision, "error": error, "tolerance": network.tolerance}

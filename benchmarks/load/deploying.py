@@ -10,6 +10,7 @@ from recast import Client, Credentials, RecastError
 from benchmarks.second import copied
 from serving.launcher.server import Server
 from serving.releases.deploy import Releases
+from serving.releases.errors import ReleaseError
 
 
 class Deployments:
@@ -44,7 +45,7 @@ class Deployments:
             try:
                 self._swap(number)
                 self.done += 1
-            except RecastError as error:
+            except (RecastError, ReleaseError) as error:
                 self.refused.append(str(error))
             number = 3 - number
 

@@ -49,11 +49,15 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (DeadlineExceeded, 4),
     (ServerUnavailable, commands.NOT_READY),
     (AccessDenied, 6),
-    (RecastError, 1),
+    (Exception, 1),
 )
 
 PLUGINS = "recast.commands"
-"""The entry points of distributions that bring commands of their own: functions (subparsers, common parser)."""
+"""The entry points of distributions that bring commands of their own: functions (subparsers, common parser).
+
+Each parser that they add has as defaults `run`, a function (arguments, client) whose result has the attributes of
+commands.Outcome, and `errors`, the classes of what it raises: each with a `name`, and one sentence as its text.
+"""
 
 _TLS_FILES = {
     "ca": "speak TLS: PEM file of the authorities that sign the server's certificate",
@@ -66,8 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (the process's own arguments by default); returns the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in words
+    expected: tuple[type[Exception], ...] = (UsageError, RecastError)
     try:
         arguments = _parser().parse_args(words)
+        expected += arguments.errors
         with Client(arguments.url, timeout=arguments.timeout, credentials=_credentials(arguments)) as client:
             outcome: commands.Outcome = arguments.run(arguments, client)
         _print_outcome(outcome, as_json)
@@ -75,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _print_error("stopped", "stopped.", 130, as_json)
         return 130
-    except (UsageError, RecastError) as error:
+    except expected as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
         _print_error(getattr(error, "name", "usage"), str(error), code, as_json, getattr(error, "request_id", ""))
         return code
@@ -135,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(errors=())
     parser.add_argument("--version", action="version", version=f"recast {_version()}")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     common = _common()

@@ -15,6 +15,7 @@ from .transport import Transport, finish
 
 TIMEOUT = 60.0
 LOAD_TIMEOUT = 1800.0
+"""Seconds: a language model of 32 billion parameters comes from a slow disk. The server's own limit is the same."""
 _GOING = ("READY", "UNLOADING")
 
 
@@ -29,12 +30,13 @@ class Control:
         self._transport = transport
         self._url = url
 
-    def load(self, model: str) -> None:
+    def load(self, model: str, *, timeout: float = LOAD_TIMEOUT) -> None:
         """Load what the model's folder holds now, and unload what it no longer holds; LoadFailed says why not."""
-        self._load("load_model", model)
+        self._load("load_model", model, timeout)
 
-    def unload(self, model: str) -> None:
-        self._load("unload_model", model)
+    def unload(self, model: str, *, timeout: float = LOAD_TIMEOUT) -> None:
+        """Take the model away; LoadFailed says why not."""
+        self._load("unload_model", model, timeout)
 
     def loaded(self, model: str) -> tuple[int, ...]:
         """The versions that take requests."""
@@ -65,9 +67,9 @@ class Control:
         ]
         return self._call("infer", timeout, model_name=model, inputs=tensors)
 
-    def _load(self, method: str, model: str) -> None:
+    def _load(self, method: str, model: str, timeout: float) -> None:
         try:
-            self._call(method, LOAD_TIMEOUT, model_name=model)
+            self._call(method, timeout, model_name=model)
         except InvalidRequest as error:
             raise LoadFailed(_brief(str(error))) from error
 

@@ -15,10 +15,10 @@ from tritonclient.utils import (
 )
 
 from serving.launcher.security import ADMIN_HEADER
+from serving.releases.control import LOAD_TIMEOUT
 from serving.topology import HEALTH_PROBE
 
-LOAD_TIMEOUT = 600.0  # seconds
-CALL_TIMEOUT = 10.0
+CALL_TIMEOUT = 10.0  # seconds
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 

@@ -10,10 +10,15 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
-from serving.releases.manifest import BadRelease, Release
-from serving.topology import STEPS
+from serving.releases.errors import BadRelease, ReleaseError
+from serving.releases.manifest import PROGRAM
+from serving.releases.renewal import renew, renew_admit, stale, stale_admit
+from serving.releases.repository import Release, exclusive, placed
+from serving.topology import ADMIT, STEPS
 
 GLIBC_NEEDED = (2, 35)
+LOCK_PATIENCE = 30.0
+"""Seconds to wait for another server, a deployment or an export that has the repository to itself."""
 
 
 class LaunchError(Exception):
@@ -108,18 +113,37 @@ def check_repository(repository: Path, ready_model: str, config: str | None = No
 def check_releases(repository: Path) -> None:
     """LaunchError when a file of a release is not what its manifest says. Reads every byte of those to be loaded.
 
-    A step without a manifest has nothing to be held against: it was not exported, as one that forwards to another pool.
+    What an earlier version wrote, and is whole, is then renewed for this one. A step without a manifest has nothing to
+    be checked against: it was not exported, as one that forwards to another pool.
     """
-    for step in STEPS:
-        for version in filter(_is_version, (repository / step).glob("*")):
-            release = Release(repository, step, int(version.name))
-            if release.has_manifest:
-                try:
-                    release.verify()
-                except BadRelease as error:
-                    raise LaunchError(
-                        f"{str(error).removesuffix('.')}: export it again, or remove it from {repository}."
-                    ) from None
+    try:
+        for step in STEPS:
+            for number in sorted(placed(repository, step)):
+                _check_release(Release(repository, step, number))
+        if stale_admit(repository):
+            with exclusive(repository, patience=LOCK_PATIENCE):
+                renew_admit(repository)
+            _tell(f"{ADMIT} has the new {PROGRAM}")
+    except BadRelease as error:
+        why = str(error).removesuffix(".")
+        raise LaunchError(f"{why}: export it again, or remove it from {repository}.") from None
+    except ReleaseError as error:
+        raise LaunchError(str(error)) from None
+
+
+def _check_release(release: Release) -> None:
+    """Verify it, then renew it where it must be, alone: another server may start on the same repository."""
+    if not release.has_manifest:
+        return
+    release.verify()
+    if stale(release):
+        with exclusive(release.repository, patience=LOCK_PATIENCE):
+            models = renew(release)
+        _tell(f"release {release.number} of {release.step} has the new {PROGRAM} of {' and '.join(models)}")
+
+
+def _tell(line: str) -> None:
+    print(f"recast: {line}", file=sys.stderr, flush=True)
 
 
 def model_names(repository: Path) -> list[str]:

@@ -1,18 +1,21 @@
-"""`recast releases`: what an operator does to a server whose model repository is at hand."""
+"""`recast releases`: what an operator does to a server whose model repository is on this machine.
+
+A plug-in of the command `recast`, which finds `add_commands` by its entry point; this module knows nothing of recast.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from recast.client import Client
-from recast.commands import Outcome
-
-from serving.releases.deploy import NotPossible, Releases, Step
-from serving.releases.manifest import Release, on_disk
+from serving.releases.control import Control
+from serving.releases.deploy import Releases, Step
+from serving.releases.errors import NotPossible, ReleaseError
+from serving.releases.repository import Release, on_disk
 from serving.topology import STEPS
 
 WORDS = {
@@ -20,18 +23,38 @@ WORDS = {
     "deploy": "verify a release, load it beside the one in force, try it, then put it in force",
     "promote": "put a canary in force for all requests",
     "rollback": "take a canary back, or put the release before in force again",
-    "verify": "hold a release's files against its manifest",
+    "verify": "check a release's files against its manifest",
 }
 
 
+class Client(Protocol):
+    """What a command gets of recast's client."""
+
+    @property
+    def control(self) -> Control: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What recast prints of a command: `document` with --json, else `lines` and the warnings `notes`."""
+
+    document: dict[str, Any]
+    lines: list[str]
+    notes: list[str] = field(default_factory=list)
+    exit_code: int = 0
+
+
 def add_commands(parsers: Any, common: argparse.ArgumentParser) -> None:
-    """Add `releases` and what it can do to the command's `parsers`."""
-    about = "swap releases of a running server, whose model repository is at hand; alone: list"
+    """Add `releases` and what it can do to the command's `parsers`.
+
+    Each has the defaults `run(arguments, client)`, which gives an Outcome, and `errors`, the classes of what it raises.
+    """
+    about = "swap releases of a running server, whose model repository is on this machine; alone: list"
     shared = argparse.ArgumentParser(add_help=False, parents=[common])
     shared.add_argument("--model-repository", type=Path, default=Path("model_repository"), metavar="FOLDER",
                         help="the folder that the server serves (%(default)s)")  # fmt: skip
     releases = parsers.add_parser("releases", help=about, description=about, parents=[shared], allow_abbrev=False)
-    releases.set_defaults(run=show)
+    releases.set_defaults(run=show, errors=(ReleaseError,))
     actions = releases.add_subparsers(metavar="ACTION")
     for name, run in _ACTIONS.items():
         words = WORDS[name]

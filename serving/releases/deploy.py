@@ -16,21 +16,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recast.control import Control
-from recast.errors import RecastError
-
-from serving.releases import release_state as ledger
-from serving.releases.manifest import INACTIVE, Release, on_disk
+from serving.releases import release_state
+from serving.releases.control import LOAD_TIMEOUT, Control
+from serving.releases.errors import NotPossible
+from serving.releases.manifest import PROGRAM
 from serving.releases.release_state import Entry
-from serving.releases.smoke_test import trial
+from serving.releases.renewal import renew, stale
+from serving.releases.repository import INACTIVE, Release, exclusive, on_disk, placed
+from serving.releases.smoke_test import smoke_test
 from serving.topology import REPLACE_STREAM, STEPS
 
-FRONTS = (*STEPS, REPLACE_STREAM)
+CALLED = (*STEPS, REPLACE_STREAM)
 """Models that callers reach; the others of a release are networks, called at its version alone."""
-
-
-class NotPossible(RecastError):
-    name = "not_possible"
 
 
 @dataclass(frozen=True)
@@ -61,9 +58,9 @@ class Releases:
         """Put release `number` in force, or let it answer a `share` of requests; the steps that have it.
 
         All of them, when `steps` is empty. Nothing is changed for callers until every step's release has been verified,
-        loaded beside the one in force and tried. BadRelease and LoadFailed say why one is refused.
+        loaded beside the one in force and tried. BadRelease, and what `control` raises, say why one is refused.
         """
-        with ledger.exclusive(self.repository):
+        with exclusive(self.repository):
             chosen = steps or [step for step in STEPS if number in on_disk(self.repository, step)]
             if not chosen:
                 raise NotPossible(f"{self.repository} has no release {number}: export it first.")
@@ -79,7 +76,7 @@ class Releases:
 
     def promote(self, steps: Sequence[str]) -> list[str]:
         """Put the canary in force for all; the steps that had one."""
-        with ledger.exclusive(self.repository):
+        with exclusive(self.repository):
             chosen = steps or [step for step in STEPS if self._entry(step).canary]
             if not chosen or any(self._entry(step).canary is None for step in chosen):
                 raise NotPossible("there is no canary to promote: deploy one with --share.")
@@ -87,13 +84,13 @@ class Releases:
             for step in chosen:
                 old = self._entry(step)
                 assert old.canary is not None
-                ledger.write(self.repository, step, Entry(old.canary, before=old.release, since=since))
+                release_state.write(self.repository, step, Entry(old.canary, before=old.release, since=since))
                 self.tell(f"{step}: release {old.canary} is in force")
         return list(chosen)
 
     def rollback(self, steps: Sequence[str]) -> list[str]:
         """Take the canary back, or put the release before in force again; the steps that the last command changed."""
-        with ledger.exclusive(self.repository):
+        with exclusive(self.repository):
             entries = {step: self._entry(step) for step in steps or STEPS}
             able = {step: entry for step, entry in entries.items() if entry.canary or entry.before}
             if not able or (steps and len(able) < len(steps)):
@@ -124,44 +121,49 @@ class Releases:
 
     def _prepare(self, release: Release) -> None:
         """Load the release's networks beside those in force, and try its step; undone when it fails."""
+        self._renew(release)
         keep = {self._entry(release.step).release, release.number}
-        fronts, networks = _parted(release)
-        for model in fronts:
+        entry_points, networks = _parted(release)
+        for model in entry_points:
             loaded = self.control.loaded(model)
-            self._set_aside(model, _placed(self.repository, model) - {each for each in keep if each in loaded})
+            self._set_aside(model, placed(self.repository, model) - {each for each in keep if each in loaded})
         try:
             for model in networks:
-                self._set_aside(model, _placed(self.repository, model) - keep)
+                self._set_aside(model, placed(self.repository, model) - keep)
                 self._place(release, model)
                 self._load(release, model)
             self.tell(f"{release.step}: networks of release {release.number} are loaded")
-            for model in fronts:
-                trial(self.control, release, model)
-            self.tell(f"{release.step}: release {release.number} passed its trial")
+            for model in entry_points:
+                smoke_test(self.control, release, model)
+            self.tell(f"{release.step}: release {release.number} passed its smoke test")
         except BaseException:
             for model in networks:
-                with suppress(RecastError):
+                with suppress(Exception):  # the first failure is the one to tell
                     self._set_aside(model, {release.number})
             raise
 
+    def _renew(self, release: Release) -> None:
+        for model in renew(release):
+            self.tell(f"{release.step}: release {release.number} has the new {PROGRAM} of {model}")
+
     def _switch(self, release: Release, share: float | None, since: str) -> None:
-        old, (fronts, _) = self._entry(release.step), _parted(release)
+        old, (entry_points, _) = self._entry(release.step), _parted(release)
         new = Entry(release.number, before=old.release, since=since)
         if share is not None:
             new = replace(old, canary=release.number, share=share, since=since)
-            ledger.write(self.repository, release.step, new)
+            release_state.write(self.repository, release.step, new)
         try:
-            for model in fronts:
+            for model in entry_points:
                 self._place(release, model)
                 if old.release > release.number:
                     self._move_aside(model, old.release)
                 self._load(release, model)
         except BaseException:
-            for model in fronts:
+            for model in entry_points:
                 self._return(Release(self.repository, release.step, old.release), model, {release.number})
-            ledger.write(self.repository, release.step, old)
+            release_state.write(self.repository, release.step, old)
             raise
-        ledger.write(self.repository, release.step, new)
+        release_state.write(self.repository, release.step, new)
         what = "is in force" if share is None else f"answers {share:.1%} of the requests"
         self.tell(f"{release.step}: release {release.number} {what}")
 
@@ -170,19 +172,22 @@ class Releases:
         assert target is not None
         leaving = entry.canary or entry.release
         release = Release(self.repository, step, target)
-        fronts, networks = _parted(release)
+        if stale(release):  # it stood aside while the server was renewed
+            release.verify()
+            self._renew(release)
+        entry_points, networks = _parted(release)
         for model in networks:  # loaded already, unless a server was started anew without them
             self._place(release, model)
             if target not in self.control.loaded(model):
                 self._load(release, model)
         if entry.canary:
-            ledger.write(self.repository, step, replace(entry, share=0.0))
-        for model in fronts:
+            release_state.write(self.repository, step, replace(entry, share=0.0))
+        for model in entry_points:
             self._return(release, model, {leaving} if leaving > target else set())
         if entry.canary:  # until then it may have requests, and must know that they are not for it
-            for model in fronts:
+            for model in entry_points:
                 self.control.wait_unloaded(model, {leaving})
-        ledger.write(self.repository, step, Entry(target, since=_now()))
+        release_state.write(self.repository, step, Entry(target, since=_now()))
         self.tell(f"{step}: release {target} is in force")
 
     def _return(self, release: Release, model: str, leaving: Collection[int]) -> None:
@@ -193,7 +198,7 @@ class Releases:
         self._load(release, model)
 
     def _load(self, release: Release, model: str) -> None:
-        self.control.load(model)
+        self.control.load(model, timeout=LOAD_TIMEOUT)
         if release.number not in self.control.loaded(model):
             raise release.refused(f"is not what the server loads for {model}: does it serve {self.repository}?")
 
@@ -203,7 +208,7 @@ class Releases:
             self._move_aside(model, number)
         known = self.control.states(model).keys() & set(numbers)
         if known:
-            self.control.load(model)
+            self.control.load(model, timeout=LOAD_TIMEOUT)
             self.control.wait_unloaded(model, known)
 
     def _place(self, release: Release, model: str) -> None:
@@ -218,8 +223,8 @@ class Releases:
             os.rename(place, aside)
 
     def _entry(self, step: str) -> Entry:
-        """The step's entry, as true as the server's own versions: it may have been started with others."""
-        loaded, entry = self.control.loaded(step), ledger.read(self.repository).get(step)
+        """The step's state, as true as the server's own versions: it may have been started with others."""
+        loaded, entry = self.control.loaded(step), release_state.read(self.repository).get(step)
         if entry is not None and entry.release in loaded and (entry.canary is None or entry.canary in loaded):
             return entry
         if not loaded:
@@ -229,12 +234,8 @@ class Releases:
 
 def _parted(release: Release) -> tuple[list[str], list[str]]:
     """The release's models that callers reach, and its networks."""
-    fronts = [model for model in release.models if model in FRONTS]
-    return fronts, [model for model in release.models if model not in FRONTS]
-
-
-def _placed(repository: Path, model: str) -> set[int]:
-    return {int(folder.name) for folder in (repository / model).glob("*/") if folder.name.isdecimal()}
+    entry_points = [model for model in release.models if model in CALLED]
+    return entry_points, [model for model in release.models if model not in CALLED]
 
 
 def _now() -> str:

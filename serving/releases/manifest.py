@@ -1,132 +1,77 @@
-"""A release's manifest, release.json in its step's folder: read, and held against the files that are there.
-
-A release N of a step is the version folder N of the step and of each model that the manifest names. A folder that no
-server shall load stands aside, in the repository's folder `.inactive`, which Triton never looks into.
-"""
+"""The manifest of a release, release.json: what it was made from and with, and every file that it holds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from functools import cached_property
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recast.errors import RecastError
-
-INACTIVE = ".inactive"
 NAME = "release.json"
-_CHUNK = 1 << 20
+PROGRAM = "model.py"
+"""What Triton runs of a version folder."""
 
 
-class BadRelease(RecastError):
-    name = "bad_release"
+def import_line(model: str) -> bytes:
+    """The PROGRAM of a step or entry point: all the code that a release holds."""
+    return f"from serving.steps.{model} import TritonPythonModel\n".encode()
 
 
-@dataclass(frozen=True)
-class Release:
-    """Version `number` of `step` and of the other models that its manifest names, in the folder `repository`."""
-
-    repository: Path
-    step: str
-    number: int
-
-    @property
-    def has_manifest(self) -> bool:
-        return (self.folder(self.step) / NAME).is_file()
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """release.json; BadRelease where there is none that can be used."""
-        try:
-            content = json.loads((self.folder(self.step) / NAME).read_text(encoding="utf-8"))
-            own = (content["release"], {_model(name) for name in content["files"]})
-        except FileNotFoundError:
-            there = self.folder(self.step).is_dir()
-            what = f"has no {NAME}: export it again" if there else f"is not in {self.repository}: export it first"
-            raise self.refused(what) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise self.refused(f"has a {NAME} that names no files: export it again") from None
-        if own[0] != self.number:
-            raise self.refused(f"has the manifest of release {own[0]}: export it again")
-        if self.step not in own[1]:
-            raise self.refused(f"has a {NAME} without its own files: export it again")
-        return content
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Every model of the release, the step last."""
-        names = dict.fromkeys(_model(name) for name in self.manifest["files"])
-        return (*(name for name in names if name != self.step), self.step)
-
-    def place(self, model: str) -> Path:
-        """Where a server finds the model's version."""
-        return self.repository / model / str(self.number)
-
-    def aside(self, model: str) -> Path:
-        """Where it stands when no server shall."""
-        return self.repository / INACTIVE / model / str(self.number)
-
-    def folder(self, model: str) -> Path:
-        """Where it is."""
-        return self.place(model) if self.place(model).is_dir() else self.aside(model)
-
-    def verify(self) -> int:
-        """The bytes of all files, each held against the manifest; BadRelease names the first that differs.
-
-        Reads every byte once.
-        """
-        files = self.manifest["files"]
-        for name, entry in files.items():
-            self._verify_file(name, entry["bytes"], entry["sha256"])
-        for model in self.models:
-            folder = self.folder(model)
-            for file in folder.rglob("*"):
-                name = f"{model}/{file.relative_to(folder).as_posix()}"
-                if (
-                    file.is_file()
-                    and name not in files
-                    and file != self.folder(self.step) / NAME
-                    and not _compiled(file)
-                ):
-                    raise self.refused(f"has a file that its manifest does not name: {name}")
-        return sum(entry["bytes"] for entry in files.values())
-
-    def _verify_file(self, name: str, size: int, sha256: str) -> None:
-        model, _, path = name.partition("/")
-        if not path or ".." in path.split("/") or model.startswith("."):
-            raise self.refused(f"has a manifest that names a file outside it: {name}")
-        file = self.folder(model) / path
-        if not file.is_file():
-            raise self.refused(f"lacks {name}" if file.parent.is_dir() else f"lacks the folder of {model}")
-        if file.stat().st_size != size:
-            raise self.refused(f"is damaged: {name} has {file.stat().st_size} bytes and the manifest says {size}")
-        if _digest(file) != sha256:
-            raise self.refused(f"is damaged: {name} has another SHA-256 than the manifest says")
-
-    def refused(self, why: str) -> BadRelease:
-        return BadRelease(f"release {self.number} of {self.step} {why}.")
-
-
-def on_disk(repository: Path, step: str) -> list[int]:
-    """The numbers of the step's releases that have a folder, in place or aside."""
-    folders = [*(repository / step).glob("*/"), *(repository / INACTIVE / step).glob("*/")]
-    return sorted({int(folder.name) for folder in folders if folder.name.isdecimal()})
-
-
-def _compiled(file: Path) -> bool:
-    """Whether Python wrote it when a server ran the release; a deployment removes it before the next one does."""
-    return file.parent.name == "__pycache__" and file.suffix == ".pyc"
-
-
-def _model(name: str) -> str:
+def model_of(name: str) -> str:
+    """The model of a file as a manifest names it, "model/path in its version folder"."""
     return name.partition("/")[0]
 
 
-def _digest(file: Path) -> str:
-    total = hashlib.sha256()
+def files(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file in the version `folders` of a release's models, by "model/path in its folder"."""
+    return {
+        f"{model}/{file.relative_to(folder).as_posix()}": entry(file)
+        for model, folder in folders.items()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != NAME and not is_leftover(file)
+    }
+
+
+def entry(file: Path) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"bytes": file.stat().st_size, "sha256": digest(file)}
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file's content."""
     with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest in a step's version `folder`; FileNotFoundError, or ValueError for what is no JSON."""
+    return json.loads((folder / NAME).read_text(encoding="utf-8"))
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the manifest into a step's version `folder`, replacing one that is there in one go."""
+    replace_file(folder / NAME, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write `file` in one go: whoever reads it, even after the power failed, finds all of the old or all of the new."""
+    fresh = _fresh(file)
+    with fresh.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if file.exists():
+        shutil.copymode(file, fresh)
+    os.replace(fresh, file)
+
+
+def is_leftover(file: Path) -> bool:
+    """Whether an interrupted `replace_file` left it in a version folder; the next one takes it away."""
+    return file.name in (f".{NAME}", f".{PROGRAM}")
+
+
+def _fresh(file: Path) -> Path:
+    return file.with_name(f".{file.name}")

@@ -1,4 +1,4 @@
-"""Which releases an operator put in force: releases.json in the model repository, and the lock around changing it.
+"""Which releases an operator put in force: releases.json in the model repository.
 
 A server needs it for a canary's share alone; which release is in force it sees in its folders. The file tells what
 the folders cannot: the release before, to go back to, and since when.
@@ -6,21 +6,13 @@ the folders cannot: the release before, to go back to, and since when.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from recast.errors import RecastError
+from serving.releases.manifest import replace_file
 
 NAME = "releases.json"
-
-
-class Busy(RecastError):
-    name = "busy"
 
 
 @dataclass(frozen=True)
@@ -49,22 +41,4 @@ def read(repository: Path) -> dict[str, Entry]:
 def write(repository: Path, step: str, entry: Entry) -> None:
     """Replace the step's entry, in one go for those who read."""
     content = {name: asdict(each) for name, each in {**read(repository), step: entry}.items()}
-    fresh = repository / f".{NAME}"
-    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(fresh, repository / NAME)
-
-
-@contextmanager
-def exclusive(repository: Path) -> Iterator[None]:
-    """Hold the repository against exports and other deployments; the kernel lets go when the process ends."""
-    try:
-        lock = os.open(repository, os.O_RDONLY)
-    except OSError as error:
-        raise Busy(f"{repository} cannot be used ({error.strerror}): name the one that is served.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise Busy(f"another deployment or export is at work in {repository}: wait until it has ended.") from None
-    finally:
-        os.close(lock)
+    replace_file(repository / NAME, (json.dumps(content, indent=2) + "\n").encode())

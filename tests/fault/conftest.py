@@ -14,6 +14,7 @@ from serving.launcher.server import Server
 from serving.releases.deploy import Releases
 from serving.topology import STEPS
 from tests.conftest import REPOSITORY
+from tests.old_releases import make_all_old
 
 PAUSE = 0.1
 
@@ -73,8 +74,9 @@ class Calls:
 
 @pytest.fixture(scope="package")
 def operated(street, tmp_path_factory):
-    """Release 1 of everything, served; a test leaves it in force."""
+    """Release 1 of everything, written by an earlier version and renewed by this server; a test leaves it in force."""
     repository = own_repository(REPOSITORY, tmp_path_factory.mktemp("operated") / "model_repository")
+    make_all_old(repository)
     scene, thing = street
     with Server(repository) as server:
         credentials = Credentials(admin_key=server.admin_key)

@@ -7,7 +7,8 @@ import pytest
 from recast import RecastError
 
 from benchmarks.second import copied, renewed
-from serving.releases.manifest import Release
+from serving.releases.errors import ReleaseError
+from serving.releases.repository import Release
 
 NUMBER = 3
 
@@ -60,7 +61,7 @@ def program_that_fails(release):
         (wrong_shapes, "model.onnx does not match config.pbtxt"),
         (missing_network, "lacks the folder of text_encoder"),
         (weights_that_give_nan, "'unet' version 3 gives values that are not finite"),
-        (program_that_fails, "fails its trial: .*no such thing"),
+        (program_that_fails, "fails its smoke test: .*no such thing"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -68,7 +69,7 @@ def test_broken_release_is_refused_and_service_goes_on(restored, damage, reason)
     release = copied(restored.repository, "inpaint", NUMBER)
     damage(release)
     try:
-        with restored.calls() as calls, pytest.raises(RecastError, match=reason) as refused:
+        with restored.calls() as calls, pytest.raises((RecastError, ReleaseError), match=reason) as refused:
             restored.releases.deploy(NUMBER, [])
         assert "\n" not in str(refused.value)
         assert (calls.errors, calls.unready) == ([], 0)
@@ -77,7 +78,7 @@ def test_broken_release_is_refused_and_service_goes_on(restored, damage, reason)
         for model in Release(restored.repository, "inpaint", 1).models:
             assert restored.client.control.states(model).get(NUMBER, "UNAVAILABLE") == "UNAVAILABLE"
             assert 1 in restored.client.control.loaded(model)
-        assert not list(restored.repository.glob(".trial-*"))
+        assert not list(restored.repository.glob(".smoke-test-*"))
     finally:
         for model in Release(restored.repository, "inpaint", 1).models:
             shutil.rmtree(release.place(model), ignore_errors=True)

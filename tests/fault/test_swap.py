@@ -10,7 +10,7 @@ import pytest
 from recast.cli import main
 
 from benchmarks.second import copied, renewed
-from serving.releases.deploy import NotPossible
+from serving.releases.errors import NotPossible
 from serving.steps.canary import drawn
 
 

@@ -16,7 +16,9 @@ from export import convert, inpaint, parity, presets, resources
 from export.__main__ import arguments, main, run
 from export.errors import ExportError
 from export.network import Network
-from export.release import Release, exclusive
+from export.release import Target, exclusive
+from serving.releases.manifest import import_line
+from serving.releases.repository import Release
 from serving.topology import STEPS
 from tests.exporting import empty_repository, export
 
@@ -74,17 +76,16 @@ def test_release_holds_what_each_step_reads(exported):
     assert (mask["size"], mask["image_mean"], mask["image_std"]) == (256, [0.5, 0.4, 0.3], [0.25, 0.25, 0.2])
     assert read(exported.repository, "parse")["quantisation"] == "nf4"
     for step in STEPS:
-        source = exported.repository / step / "model.py"
-        assert (source.parent / "1" / "model.py").read_text() == source.read_text()
+        assert (exported.repository / step / "1" / "model.py").read_bytes() == import_line(step)
 
 
-def test_a_door_has_the_files_of_its_step_and_its_own_program(exported):
-    step, door = (exported.repository / model / "1" for model in ("inpaint", "replace_stream"))
-    files = {file.name for file in door.iterdir()}
+def test_an_entry_point_has_the_files_of_its_step_and_its_own_program(exported):
+    step, entry_point = (exported.repository / model / "1" for model in ("inpaint", "replace_stream"))
+    files = {file.name for file in entry_point.iterdir()}
     assert files == {file.name for file in step.iterdir()} - {"release.json"}
     for name in files - {"model.py"}:
-        assert (door / name).read_bytes() == (step / name).read_bytes()
-    assert (door / "model.py").read_text() == (exported.repository / "replace_stream" / "model.py").read_text()
+        assert (entry_point / name).read_bytes() == (step / name).read_bytes()
+    assert (entry_point / "model.py").read_bytes() == import_line("replace_stream")
 
 
 @pytest.mark.parametrize(("step", "folder"), [("inpaint", "inpaint/tokenizer"), ("mask", "mask")])
@@ -123,6 +124,7 @@ def test_retrained_demo_weights_replace_release_1(repository, parse_checkpoint, 
     run(options)
     assert "has the new model.py" in capsys.readouterr().out
     assert (repository / "parse" / "1" / "model.py").read_text().endswith("# edited\n")
+    assert Release(repository, "parse", 1).verify()
     assert versions(repository) == ["parse/1"]
 
 
@@ -216,14 +218,14 @@ def test_unfit_checkpoint_is_refused_in_one_sentence(repository, tiny_checkpoint
 
 
 def test_second_export_at_the_same_time_is_refused(repository, parse_checkpoint):
-    with exclusive(repository, []), pytest.raises(ExportError, match="another export is at work"):
+    with exclusive(repository, []), pytest.raises(ExportError, match="another deployment or export is at work"):
         export(repository, parse_checkpoint, "--only", "parse")
 
 
 def test_leftovers_of_an_interrupted_replacement_are_swept(repository, parse_checkpoint):
-    release = Release(repository, "parse", 1)
-    release.staged("parse").mkdir()
-    release.retired("parse").mkdir()
+    target = Target(Release(repository, "parse", 1))
+    target.staged("parse").mkdir()
+    target.retired("parse").mkdir()
     export(repository, parse_checkpoint, "--only", "parse")
     assert versions(repository) == ["parse/1"]
 

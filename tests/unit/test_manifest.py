@@ -1,4 +1,4 @@
-"""Manifests of releases: what the export writes, the client verifies, and every damage is named."""
+"""Manifests of releases: what the export writes is verified, and every damage is named."""
 
 import json
 import shutil
@@ -6,7 +6,8 @@ import shutil
 import pytest
 from recast.cli import main
 
-from serving.releases.manifest import BadRelease, Release, on_disk
+from serving.releases.errors import BadRelease
+from serving.releases.repository import Release, on_disk
 
 
 @pytest.fixture
