@@ -12,7 +12,8 @@ from pathlib import Path
 
 from serving.launcher.preflight import LaunchError
 from serving.launcher.security import ADMIN_KEY, Tls, key_file
-from serving.launcher.server import EXIT_TIMEOUT, Server
+from serving.launcher.server import start
+from serving.launcher.server_options import EXIT_TIMEOUT, ServerOptions
 from serving.launcher.supervisor import HUNG_AFTER, Supervisor
 from serving.launcher.telemetry import Traces
 from serving.launcher.tritonserver import quickest_config
@@ -33,9 +34,9 @@ def main() -> int:
     return 0
 
 
-def configured(options: argparse.Namespace) -> Server:
-    """The server that the command line describes; LaunchError for what cannot be."""
-    return Server(
+def configured(options: argparse.Namespace) -> ServerOptions:
+    """What the command line says; LaunchError for what cannot be."""
+    return ServerOptions(
         options.model_repository,
         grpc_port=options.grpc_port,
         http_port=options.http_port,
@@ -51,14 +52,14 @@ def configured(options: argparse.Namespace) -> Server:
     )
 
 
-def serve(server: Server) -> None:
-    """Run `server` and keep it alive until an exception, LaunchError when it does not stay."""
-    started = time.monotonic()
-    with key_file(server.admin_key) as key, server:
+def serve(options: ServerOptions) -> None:
+    """Start a server and keep it alive until an exception, LaunchError when it does not stay."""
+    began = time.monotonic()
+    with start(options) as server, key_file(server.admin_key) as key:
         for warning in server.warnings:
             print(f"recast: warning: {warning}", file=sys.stderr)
         print(
-            f"recast: ready after {time.monotonic() - started:.1f} s: '{server.ready_model}' on "
+            f"recast: ready after {time.monotonic() - began:.1f} s: '{options.ready_model}' on "
             f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}, "
             f"admin key in {key or ADMIN_KEY} (Ctrl-C stops)",
             flush=True,

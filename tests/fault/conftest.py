@@ -10,7 +10,8 @@ from PIL import Image
 from recast import Client, Credentials, RecastError
 
 from benchmarks.second import own_repository
-from serving.launcher.server import Server
+from serving.launcher.server import RunningServer, start
+from serving.launcher.server_options import ServerOptions
 from serving.releases.deploy import Releases
 from serving.topology import STEPS
 from tests.conftest import REPOSITORY
@@ -22,7 +23,7 @@ PAUSE = 0.1
 class Operated:
     """A server, an operator's way to its releases, and a client's."""
 
-    server: Server
+    server: RunningServer
     repository: Path
     client: Client
     releases: Releases
@@ -76,7 +77,7 @@ def operated(street, tmp_path_factory):
     """Release 1 of everything, served; a test leaves it in force."""
     repository = own_repository(REPOSITORY, tmp_path_factory.mktemp("operated") / "model_repository")
     scene, thing = street
-    with Server(repository) as server:
+    with start(ServerOptions(repository)) as server:
         credentials = Credentials(admin_key=server.admin_key)
         with Client(server.grpc_url, credentials=credentials, retries=0) as client:
             releases = Releases(repository, client.control, print)
