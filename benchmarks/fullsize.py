@@ -49,7 +49,8 @@ from serving.launcher.processes import stubs
 from serving.launcher.server import RunningServer, start
 from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
-from serving.onnx_backend.runtimes import open_session
+from serving.onnx_backend.config import Settings
+from serving.onnx_backend.runtimes import open_runtime
 
 WORK = Path("build/fullsize")
 RESULTS = Path("benchmarks/results")
@@ -345,14 +346,11 @@ def compare(
 
 
 def ours(repository: Path, network: str, place: Place, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
-    parameters = {"intra_op_thread_count": {"string_value": str(os.cpu_count())}}
-    settings: dict[str, Any] = {"parameters": parameters}
-    if place.config == "openvino":
-        chosen = {"name": "openvino", "parameters": {"INFERENCE_PRECISION_HINT": "bf16"}}
-        settings["optimization"] = {"execution_accelerators": {"cpu_execution_accelerator": [chosen]}}
-    session = open_session(repository / network / "1" / "model.onnx", settings, 0 if place.config == "cuda" else None)
-    names = [port.name for port in session.outputs]
-    return lambda: session.run(names, inputs)[0][:, :4]  # of what the encoder says, the mean
+    properties = {"INFERENCE_PRECISION_HINT": "bf16"} if place.config == "openvino" else None
+    settings = Settings(0 if place.config == "cuda" else None, os.cpu_count() or 1, openvino=properties)
+    runtime = open_runtime(repository / network / "1" / "model.onnx", settings)
+    names = [port.name for port in runtime.outputs]
+    return lambda: runtime.run(names, inputs)[0][:, :4]  # of the encoder's output, the mean
 
 
 def theirs(

@@ -10,13 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+from serving.environment import ADMIN_KEY
 from serving.launcher.preflight import LaunchError
-from serving.launcher.security import ADMIN_KEY, Tls, key_file
+from serving.launcher.security import LOOPBACK, Tls, key_file
 from serving.launcher.server import start
 from serving.launcher.server_options import EXIT_TIMEOUT, ServerOptions
 from serving.launcher.supervisor import HUNG_AFTER, Supervisor
 from serving.launcher.telemetry import Traces
 from serving.launcher.tritonserver import quickest_config
+from serving.topology import REPLACE
 
 AUTO = "auto"
 
@@ -94,9 +96,17 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="what to serve (default: %(default)s)",
     )
+    _add_access(parser)
+    _add_traces(parser)
+    _add_running(parser)
+    return parser.parse_args()
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    """Where the server listens, and to whom."""
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
+        default=LOOPBACK,
         metavar="ADDRESS",
         help="address to listen on; 0.0.0.0 opens it to the network (default: %(default)s)",
     )
@@ -115,6 +125,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tls-client-ca", type=Path, metavar="FILE", help="answer only clients with a certificate of these CAs (PEM)"
     )
+
+
+def _add_traces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace-url", metavar="URL", help="send OpenTelemetry traces there: http://HOST:4318/v1/traces (OTLP/HTTP)"
     )
@@ -125,6 +138,10 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="trace one request in N, and each whose caller sends a traceparent (default: %(default)s)",
     )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    """How the models run, and for how long one waits for them."""
     parser.add_argument(
         "--config",
         metavar="NAME",
@@ -134,7 +151,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--ready-model",
-        default="replace",
+        default=REPLACE,
         metavar="NAME",
         help="model whose readiness is the server's (default: %(default)s)",
     )
@@ -153,4 +170,3 @@ def parse_arguments() -> argparse.Namespace:
         help="a process that makes no progress for so long is ended and another started; more than the slowest "
         "network takes for a full batch (default: %(default)g)",
     )
-    return parser.parse_args()
