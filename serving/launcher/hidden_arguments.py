@@ -17,7 +17,7 @@ from serving.environment import ARGUMENT
 
 _TRACE_ME, _DETACH = 0, 17  # ptrace(2)
 _POINTER = struct.Struct("=Q")
-_START_OF_STACK, _START_OF_ENVIRONMENT = 28, 50  # fields of /proc/PID/stat, see proc(5)
+_START_OF_STACK, _START_OF_ENVIRONMENT = 28, 50  # fields of /proc/PID/stat, see proc(5); psutil has neither
 
 
 def start(
