@@ -35,7 +35,7 @@ VARIABLES = (
     Variable(INFLIGHT, MODELS, "folder where processes count their in-flight requests", "none are counted"),
     Variable(HUNG_AFTER, MODELS, "seconds without progress after which a process ends itself", "never"),
     Variable(ARGUMENT, MODELS, "and a number: arguments of tritonserver that hold the admin key", "none do"),
-    Variable("RECAST_URL", CLIENT, "host:port of the server's gRPC", "127.0.0.1:8001"),
+    Variable("RECAST_URL", CLIENT, "host:port of the server's gRPC", "localhost:8001"),
     Variable(ADMIN_KEY, CLIENT, "sent with calls that control the server", "such calls are refused"),
     Variable("RECAST_API_KEY", CLIENT, "sent with every call, for a proxy that asks for it", "none is sent"),
     Variable("RECAST_TLS_CA", CLIENT, "PEM file of the authorities that the server is checked against", "no TLS"),
