@@ -32,7 +32,8 @@ from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
 from export.demo.sentences import held_out
 from serving.language.model import LanguageModel, chat_prompt
-from serving.launcher.server import Server
+from serving.launcher.server import RunningServer, start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 STEPS = 20
@@ -65,7 +66,7 @@ def pixels(file: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(file)), np.int16)
 
 
-def statistics_of(server: Server) -> dict[str, dict[str, float]]:
+def statistics_of(server: RunningServer) -> dict[str, dict[str, float]]:
     """Milliseconds since the start by model and part, as Triton counts them; "batches" is how often it ran."""
     with urllib.request.urlopen(f"http://{server.http_url}/v2/models/stats") as answer:
         models = json.load(answer)["model_stats"]
@@ -76,7 +77,7 @@ def statistics_of(server: Server) -> dict[str, dict[str, float]]:
     }
 
 
-def breakdown(server: Server, client: Client, chain: InProcess, source: Iterator[Request], count: int) -> dict:
+def breakdown(server: RunningServer, client: Client, chain: InProcess, source: Iterator[Request], count: int) -> dict:
     """Median seconds served and in process, and milliseconds an edit by step, with what serving adds in each."""
     served, alone = [], []
     before = statistics_of(server)
@@ -223,7 +224,10 @@ def main() -> None:
     options = parser.parse_args()
     source = requests()
     started = time.perf_counter()
-    with Server(REPOSITORY, config=quickest_config()) as server, Client(server.grpc_url, timeout=300) as client:
+    with (
+        start(ServerOptions(REPOSITORY, config=quickest_config())) as server,
+        Client(server.grpc_url, timeout=300) as client,
+    ):
         ready = time.perf_counter() - started
         image, prompt, seed = next(source)
         began = time.perf_counter()

@@ -33,7 +33,8 @@ from benchmarks.fleet import free_ports, until
 from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, RESULTS
 from serving.launcher.processes import die_with_parent
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 FOLDER = Path(__file__).parents[1] / "docker/monitoring"
@@ -197,7 +198,10 @@ def main() -> int:
     if PROMETHEUS is None:
         print(MISSING, file=sys.stderr)
         return 1
-    with Server(REPOSITORY, config=quickest_config()) as server, Prometheus(server.metrics_url) as prometheus:
+    with (
+        start(ServerOptions(REPOSITORY, config=quickest_config())) as server,
+        Prometheus(server.metrics_url) as prometheus,
+    ):
         with load(server.grpc_url):
             time.sleep(options.seconds)
             answers = list(rows(prometheus))

@@ -20,7 +20,8 @@ from recast import Client
 
 from benchmarks.quality import REPOSITORY, cases
 from export.demo import world
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 SIZES, STEPS, GUIDANCE, VARIANTS = (256, 512, 1024), (1, 4, 8, 20, 50), (1.0, 4.0, 7.5), (1, 1, 1, 3)
@@ -52,7 +53,7 @@ def main() -> int:
     options = parser.parse_args()
     requests = list(mixed(options.distinct))
     with (
-        Server(REPOSITORY, config=quickest_config()) as server,
+        start(ServerOptions(REPOSITORY, config=quickest_config())) as server,
         Client(server.grpc_url, timeout=600, retries=100) as client,
     ):
 

@@ -16,6 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 CONFIGURATION = Path(__file__).parents[1] / "docker/haproxy/haproxy.cfg"
 HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
 MISSING = "there is no haproxy: install Debian's package haproxy"
@@ -70,10 +72,9 @@ class Replica:
             self.launcher.kill()
 
     def tritonserver(self) -> int:
-        for thread in Path(f"/proc/{self.launcher.pid}/task").iterdir():
-            for pid in (thread / "children").read_text().split():
-                if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver":
-                    return int(pid)
+        for process in psutil.Process(self.launcher.pid).children():
+            if process.name() == "tritonserver":
+                return process.pid
         raise ProcessLookupError(f"{self.url} has no tritonserver")
 
 

@@ -45,9 +45,12 @@ from serving.language.grammar import START, Answer
 from serving.language.instruction import Edit
 from serving.language.memory import bytes_needed
 from serving.language.model import own_quantisation
-from serving.launcher.server import Server
+from serving.launcher.processes import stubs
+from serving.launcher.server import RunningServer, start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
-from serving.onnx_backend.runtimes import open_session
+from serving.onnx_backend.config import Settings
+from serving.onnx_backend.runtimes import open_runtime
 
 WORK = Path("build/fullsize")
 RESULTS = Path("benchmarks/results")
@@ -125,7 +128,7 @@ def language_model(preset: str, nf4: bool) -> dict[str, Any]:
     needed = bytes_needed(config, torch.bfloat16, own or "nf4_double")
     print(f"loading {preset} ...", flush=True)
     started = time.monotonic()
-    with Server(repository, ready_model="parse", ready_timeout=3600) as server:
+    with start(ServerOptions(repository, ready_model="parse", ready_timeout=3600)) as server:
         row: dict[str, Any] = {"preset": preset, "load seconds": round(time.monotonic() - started)}
         answers = [ask(server) for _ in range(2)]
         row |= {"first seconds": answers[0][0], "warm seconds": answers[1][0], "answer": answers[1][1]}
@@ -137,7 +140,7 @@ def language_model(preset: str, nf4: bool) -> dict[str, Any]:
     return row | {"estimate GB": round(needed / 1e9, 1), "cache KB a token": cache / 1e3}
 
 
-def ask(server: Server) -> tuple[float, str]:
+def ask(server: RunningServer) -> tuple[float, str]:
     """Seconds, and the model's answer, of one sentence."""
     started, edit = time.monotonic(), None
     with Client(server.grpc_url, timeout=3600) as client:
@@ -270,7 +273,7 @@ def edit(repository: Path, place: Place) -> dict[str, Any]:
     picture = WORK / "photograph.png"
     Image.fromarray(scene.image).resize(SIZE).save(picture)
     sentence = f"Replace the {scene.things[0].kind} with a bicycle"
-    with Server(repository, config=place.config, ready_timeout=900) as server:
+    with start(ServerOptions(repository, config=place.config, ready_timeout=900)) as server:
         recast = str(Path(sys.executable).parent / "recast")
         command = [recast, "edit", str(picture), sentence, "--steps", str(STEPS), "--seed", "1", "--json",
                    "--timeout", "900", "--url", server.grpc_url, "--out", str(WORK / "edited.png")]  # fmt: skip
@@ -290,18 +293,14 @@ def edit(repository: Path, place: Place) -> dict[str, Any]:
 
 def memory_of(parent: int) -> dict[str, float]:
     """The peak memory of tritonserver and of each of its models' processes."""
-    peaks = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            continue
-        if int(folder.name) == parent or int(status["PPid"]) == parent:
-            # the ninth word of a stub's command line is its instance's name
-            name = "tritonserver" if int(folder.name) == parent else command[8].decode()
-            peaks[name] = round(int(status["VmHWM"].split()[0]) / 1e6, 2)
-    return dict(sorted(peaks.items()))
+    processes = {stub.pid: stub.instance for stub in stubs(parent)} | {parent: "tritonserver"}
+    return {name: peak_of(pid) for pid, name in sorted(processes.items(), key=lambda process: process[1])}
+
+
+def peak_of(pid: int) -> float:
+    """Gigabytes; psutil knows no process's peak but its own."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return round(int(status["VmHWM"].split()[0]) / 1e6, 2)
 
 
 def timings(repository: Path, place: Place) -> list[dict[str, Any]]:
@@ -347,14 +346,11 @@ def compare(
 
 
 def ours(repository: Path, network: str, place: Place, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
-    parameters = {"intra_op_thread_count": {"string_value": str(os.cpu_count())}}
-    settings: dict[str, Any] = {"parameters": parameters}
-    if place.config == "openvino":
-        chosen = {"name": "openvino", "parameters": {"INFERENCE_PRECISION_HINT": "bf16"}}
-        settings["optimization"] = {"execution_accelerators": {"cpu_execution_accelerator": [chosen]}}
-    session = open_session(repository / network / "1" / "model.onnx", settings, 0 if place.config == "cuda" else None)
-    names = [port.name for port in session.outputs]
-    return lambda: session.run(names, inputs)[0][:, :4]  # of what the encoder says, the mean
+    properties = {"INFERENCE_PRECISION_HINT": "bf16"} if place.config == "openvino" else None
+    settings = Settings(0 if place.config == "cuda" else None, os.cpu_count() or 1, openvino=properties)
+    runtime = open_runtime(repository / network / "1" / "model.onnx", settings)
+    names = [port.name for port in runtime.outputs]
+    return lambda: runtime.run(names, inputs)[0][:, :4]  # of the encoder's output, the mean
 
 
 def theirs(

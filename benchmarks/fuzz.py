@@ -34,7 +34,8 @@ from benchmarks.load.growth import memory, processes
 from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, cases
 from export.demo import world
-from serving.launcher.server import Server
+from serving.launcher.server import RunningServer, start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 LOG = Path("build/fuzz/tritonserver.log")
@@ -134,7 +135,7 @@ def judge(tally: Tally, attack: Attack, status: str, text: str) -> None:
 class Fuzzing:
     """A server under attack: `looks` are its memory in megabytes by process after so many requests."""
 
-    server: Server
+    server: RunningServer
     tally: Tally = field(default_factory=Tally)
     looks: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
@@ -221,7 +222,7 @@ def main() -> int:
     started = time.monotonic()
     options.results.mkdir(parents=True, exist_ok=True)
     LOG.parent.mkdir(parents=True, exist_ok=True)
-    with Server(REPOSITORY, config=quickest_config(), log_path=LOG) as server:
+    with start(ServerOptions(REPOSITORY, config=quickest_config(), log_path=LOG)) as server:
         fuzzing = Fuzzing(server)
         fuzzing.run(options.requests, options.seed)
     text = page(fuzzing, options.requests, options.seed, time.monotonic() - started)

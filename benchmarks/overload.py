@@ -34,7 +34,8 @@ from tritonclient.utils import serialize_byte_tensor
 from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, RESULTS, cases
 from export.demo import world
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 from serving.triton_errors import parse_error
 
@@ -213,7 +214,7 @@ def main() -> int:
     parser.add_argument("--normal-seconds", type=float, default=30.0, help="before and after (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of overload.md and .json")
     options = parser.parse_args()
-    with Server(REPOSITORY, config=quickest_config()) as server:
+    with start(ServerOptions(REPOSITORY, config=quickest_config())) as server:
         figures = asyncio.run(measure(server.grpc_url, options))
     said = (f"Calls at {options.factor:g} times the capacity for {options.seconds:g} s, each an edit of {STEPS} steps. "
             f"{machine()}, shared with the generator.")  # fmt: skip

@@ -27,7 +27,8 @@ from recast.errors import NotAnEdit, ObjectNotFound
 from benchmarks.sheet import Entry, contact_sheet
 from export.demo import sentences, world
 from export.demo.judge import Judge
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 JUDGE = Path("export/demo/weights/judge")
@@ -248,7 +249,7 @@ def main() -> None:
     parser.add_argument("--url", help="a running server's gRPC address; default: start one")
     options = parser.parse_args()
     with ExitStack() as stack:
-        url = options.url or stack.enter_context(Server(REPOSITORY, config=quickest_config())).grpc_url
+        url = options.url or stack.enter_context(start(ServerOptions(REPOSITORY, config=quickest_config()))).grpc_url
         client = stack.enter_context(Client(url, timeout=300))
         figures = run(client, options).figures()
     print("\n" + table(figures) + f"\n\ncontact sheet: {SHEET}")

@@ -23,7 +23,8 @@ from recast import Client, Credentials
 from benchmarks.load.__main__ import OUT, measured_capacity, run_locust
 from benchmarks.machine import machine
 from benchmarks.second import copied, own_repository
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 from serving.releases.deploy import Releases
 
@@ -44,7 +45,7 @@ def main() -> int:
     WORK.mkdir(parents=True)
     OUT.mkdir(parents=True, exist_ok=True)
     repository = own_repository(Path("model_repository"), WORK / "model_repository")
-    with Server(repository, config=quickest_config()) as server:
+    with start(ServerOptions(repository, config=quickest_config())) as server:
         copied(repository, "inpaint", 2)  # only now: a server starts with the newest
         rate = options.rate or SHARE * measured_capacity(server.grpc_url, [])
         edits = WORK / "edits.jsonl"

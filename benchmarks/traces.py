@@ -19,7 +19,8 @@ from typing import Any
 
 from recast import Client
 
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.telemetry import Traces
 
 REPOSITORY = Path("model_repository")
@@ -123,7 +124,7 @@ def tree(spans: list[Span], parent_id: str, indent: str = "") -> list[str]:
 def main() -> None:
     caller = Span(secrets.token_hex(16), secrets.token_hex(8), "", "caller", 0, 0)
     os.environ["TRACEPARENT"] = f"00-{caller.trace_id}-{caller.span_id}-01"
-    with collector() as collected, Server(REPOSITORY, traces=Traces(collected.url)) as server:
+    with collector() as collected, start(ServerOptions(REPOSITORY, traces=Traces(collected.url))) as server:
         with Client(server.grpc_url) as client:
             edit = client.replace(PICTURE, "Replace the car with a bicycle", seed=1)
         spans = collected.trace(caller.trace_id)

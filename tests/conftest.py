@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
@@ -16,7 +17,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def server():
     """The whole service on free ports; a repository without releases fails here and says what to run."""
-    with Server(REPOSITORY) as running:
+    with start(ServerOptions(REPOSITORY)) as running:
         yield running
 
 

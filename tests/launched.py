@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.launcher.processes import Stub, children, stubs
+import psutil
+
+from serving.launcher.processes import Stub, stubs
 
 ROOT = Path(__file__).parents[1]
 _READY = re.compile(r"recast: ready .* on gRPC ([^,]+), HTTP ([^,]+), metrics ([^,]+),")
@@ -49,14 +51,11 @@ class Launched:
     @property
     def server(self) -> int:
         """The process id of tritonserver."""
-        return next(pid for pid in children(self.process.pid) if _name(pid) == "tritonserver")
+        children = psutil.Process(self.process.pid).children()
+        return next(child.pid for child in children if child.name() == "tritonserver")
 
     def stubs(self, model: str) -> list[Stub]:
         return [stub for stub in stubs(self.server) if stub.model == model]
-
-
-def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.compare import charts, tables
 from benchmarks.compare.sections import SECTIONS, Bench, Options
@@ -122,15 +123,7 @@ def refusals(sections: dict[str, list[dict[str, Any]]]) -> str:
 
 def busy_share(seconds: float = 3) -> float:
     """How much of the cores' time is spent, by anyone, in the next `seconds`."""
-
-    def spent() -> tuple[int, int]:
-        ticks = [int(number) for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # without idle and waiting for disks
-
-    before = spent()
-    time.sleep(seconds)
-    busy, whole = (now - then for now, then in zip(spent(), before, strict=True))
-    return busy / whole
+    return psutil.cpu_percent(seconds) / 100
 
 
 def tell(what: str) -> None:

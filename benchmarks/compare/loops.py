@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.compare.edits import Edits
 from benchmarks.rivals.request import Request
 from serving.errors import EditError
-from serving.launcher.server import Server
+from serving.launcher.server import RunningServer
 
 SETTLE = 0.25
 """Seconds after the first answers: those of one batch come within it."""
@@ -27,7 +27,7 @@ class System:
     name: str
     edit: Callable[[Request], bytes]
     most_clients: int | None = None
-    server: Server | None = None
+    server: RunningServer | None = None
 
     def seconds(self, request: Request) -> float | None:
         """How long it takes; None when the edit is refused."""

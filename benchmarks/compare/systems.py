@@ -16,8 +16,9 @@ from benchmarks.compare.edits import Edits
 from benchmarks.compare.loops import System, closed_loop
 from benchmarks.rivals.notebook import Notebook
 from benchmarks.rivals.request import Request
-from benchmarks.rivals.servers import WARM_UP, rival_server
-from serving.launcher.server import Server
+from benchmarks.rivals.servers import WARM_UP, rival_options
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 from serving.triton_errors import parse_error
 
@@ -58,21 +59,21 @@ def ask(client: triton.InferenceServerClient, model: str, request: Request) -> b
 
 
 @contextmanager
-def served(name: str, server: Server) -> Iterator[System]:
-    """The system that `server` serves, which is started and stopped."""
-    with server, triton.InferenceServerClient(server.grpc_url) as client:
-        yield System(name, lambda request: ask(client, server.ready_model, request), server=server)
+def served(name: str, options: ServerOptions) -> Iterator[System]:
+    """The system that a server with these options serves, which is started and stopped."""
+    with start(options) as server, triton.InferenceServerClient(server.grpc_url) as client:
+        yield System(name, lambda request: ask(client, options.ready_model, request), server=server)
 
 
 @contextmanager
 def running(precision: str) -> Iterator[list[System]]:
     """Recast, then the rivals at `precision`. They take turns: whoever is not asked waits and computes nothing."""
     with ExitStack() as stack:
-        systems = [stack.enter_context(served("recast", Server(REPOSITORY, config=quickest_config())))]
+        systems = [stack.enter_context(served("recast", ServerOptions(REPOSITORY, config=quickest_config())))]
         notebook = stack.enter_context(Notebook(precision))
         systems.append(System("notebook", notebook.edit, most_clients=1))
         for kind in WARM_UP:
-            systems.append(stack.enter_context(served(kind, rival_server(kind, RIVALS / kind, precision))))
+            systems.append(stack.enter_context(served(kind, rival_options(kind, RIVALS / kind, precision))))
         yield systems
 
 

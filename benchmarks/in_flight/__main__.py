@@ -23,7 +23,8 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from benchmarks.in_process import triton_config
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 
 HERE, WORK = Path(__file__).parent, Path("build/in_flight")
 RESULTS = Path("benchmarks/results/in_flight.json")
@@ -113,7 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     write_repository()
     rows = []
-    with Server(WORK, ready_model="iterative") as server:
+    with start(ServerOptions(WORK, ready_model="iterative")) as server:
         for model in CONFIGS:
             measure(server.grpc_url, model, 2, (2,), 8)
         same = [Caller(server.grpc_url, model).ask(5, 4) for model in CONFIGS]

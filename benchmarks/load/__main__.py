@@ -32,7 +32,8 @@ from benchmarks.load.growth import Watch
 from benchmarks.load.results import JUDGED, Result, failures, history, latencies, page, throughput, trends, verdict
 from benchmarks.machine import machine
 from benchmarks.second import own_repository
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 OUT = Path("build/load")
@@ -56,7 +57,7 @@ def main() -> int:
     if options.deploy_every:
         shutil.rmtree(OUT / "model_repository", ignore_errors=True)
         repository = own_repository(repository, OUT / "model_repository")
-    with Server(repository, config=quickest_config()) as server, ExitStack() as stack:
+    with start(ServerOptions(repository, config=quickest_config())) as server, ExitStack() as stack:
         capacity = measured_capacity(server.grpc_url, options.more) if options.share else None
         more = [*options.more, "--arrivals", f"{options.share * capacity:.3f}"] if capacity else options.more
         before = batch_sizes(server.http_url)

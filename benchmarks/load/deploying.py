@@ -8,7 +8,7 @@ from pathlib import Path
 from recast import Client, Credentials, RecastError
 
 from benchmarks.second import copied
-from serving.launcher.server import Server
+from serving.launcher.server import RunningServer
 from serving.releases.deploy import Releases
 from serving.releases.errors import ReleaseError
 
@@ -20,7 +20,7 @@ class Deployments:
     made before the context opens: a server keeps what both need. `done` counts, `refused` holds what went wrong.
     """
 
-    def __init__(self, server: Server, repository: Path, seconds: float) -> None:
+    def __init__(self, server: RunningServer, repository: Path, seconds: float) -> None:
         self.seconds, self.done, self.refused = seconds, 0, list[str]()
         self._client = Client(server.grpc_url, credentials=Credentials(admin_key=server.admin_key))
         self._releases = Releases(repository, self._client.control, lambda _: None)

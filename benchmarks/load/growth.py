@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 EVERY = 2.0
 WARM_UP = 0.1
@@ -65,22 +66,20 @@ def memory(pid: int) -> dict[str, float]:
     found: Counter[str] = Counter()
     for process, name in processes(pid).items():
         try:
-            kilobytes = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text(), re.MULTILINE)
-        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            found[name] += process.memory_full_info().pss
+        except psutil.NoSuchProcess:  # it has just ended
             continue
-        found[name] += int(kilobytes[1]) if kilobytes else 0
-    return {name: kilobytes * 1024 / 1e6 for name, kilobytes in sorted(found.items())}
+    return {name: size / 1e6 for name, size in sorted(found.items())}
 
 
-def processes(pid: int) -> dict[int, str]:
-    """The processes of the session that `pid` leads, by number, and their owners."""
+def processes(pid: int) -> dict[psutil.Process, str]:
+    """The processes of the session that `pid` leads, and their owners."""
     found = {}
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in psutil.process_iter():
         try:
-            session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
-            if session == pid:
-                found[int(process.name)] = owner((process / "cmdline").read_text().split("\0"))
-        except (FileNotFoundError, ProcessLookupError):
+            if os.getsid(process.pid) == pid:
+                found[process] = owner(process.cmdline())
+        except (psutil.NoSuchProcess, ProcessLookupError):
             continue
     return found
 

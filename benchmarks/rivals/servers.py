@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 
 from benchmarks.rivals.pipeline import CHECKPOINTS
-from serving.launcher.server import Server
+from serving.launcher.server_options import ServerOptions
 
 FILES = Path(__file__).parent
 WARM_UP = {"tutorial": (1,), "batching": (1, 2, 8)}
 """Requests together, by kind: what the compiled UNet must have seen before it is measured."""
 
 
-def rival_server(kind: str, repository: Path, precision: str, checkpoints: Path = CHECKPOINTS) -> Server:
-    """A server, not yet started, of one model; `repository` is written anew.
+def rival_options(kind: str, repository: Path, precision: str, checkpoints: Path = CHECKPOINTS) -> ServerOptions:
+    """What a server of one model is started with; `repository` is written anew.
 
     `kind`, a key of WARM_UP, is the model's name too: at 'replace' the launcher would look for Recast's own steps.
     """
@@ -30,4 +30,4 @@ def rival_server(kind: str, repository: Path, precision: str, checkpoints: Path 
     entries = [f'parameters {{ key: "{k}" value {{ string_value: "{v}" }} }}\n' for k, v in parameters.items()]
     config = (FILES / f"{kind}.pbtxt").read_text() + "\n" + "".join(entries)
     (version.parent / "config.pbtxt").write_text(config)
-    return Server(repository, ready_model=kind)
+    return ServerOptions(repository, ready_model=kind)

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from export.demo import world
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 SCENE = 1_000_003
@@ -31,7 +32,7 @@ def main() -> int:
     Image.fromarray(scene.image).save(before)
     print("Starting the server ...", flush=True)
     started = time.monotonic()
-    with Server(Path("model_repository"), config=quickest_config()) as server:
+    with start(ServerOptions(Path("model_repository"), config=quickest_config())) as server:
         print(f"Ready after {time.monotonic() - started:.0f} s. Asking: {options.prompt}\n", flush=True)
         command = [
             sys.executable,

@@ -10,12 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+from serving.environment import ADMIN_KEY
 from serving.launcher.preflight import LaunchError
-from serving.launcher.security import ADMIN_KEY, Tls, key_file
-from serving.launcher.server import EXIT_TIMEOUT, Server
+from serving.launcher.security import LOOPBACK, Tls, key_file
+from serving.launcher.server import start
+from serving.launcher.server_options import EXIT_TIMEOUT, ServerOptions
 from serving.launcher.supervisor import HUNG_AFTER, Supervisor
 from serving.launcher.telemetry import Traces
 from serving.launcher.tritonserver import quickest_config
+from serving.topology import REPLACE
 
 AUTO = "auto"
 
@@ -33,9 +36,9 @@ def main() -> int:
     return 0
 
 
-def configured(options: argparse.Namespace) -> Server:
-    """The server that the command line describes; LaunchError for what cannot be."""
-    return Server(
+def configured(options: argparse.Namespace) -> ServerOptions:
+    """What the command line says; LaunchError for what cannot be."""
+    return ServerOptions(
         options.model_repository,
         grpc_port=options.grpc_port,
         http_port=options.http_port,
@@ -51,14 +54,14 @@ def configured(options: argparse.Namespace) -> Server:
     )
 
 
-def serve(server: Server) -> None:
-    """Run `server` and keep it alive until an exception, LaunchError when it does not stay."""
-    started = time.monotonic()
-    with key_file(server.admin_key) as key, server:
+def serve(options: ServerOptions) -> None:
+    """Start a server and keep it alive until an exception, LaunchError when it does not stay."""
+    began = time.monotonic()
+    with start(options) as server, key_file(server.admin_key) as key:
         for warning in server.warnings:
             print(f"recast: warning: {warning}", file=sys.stderr)
         print(
-            f"recast: ready after {time.monotonic() - started:.1f} s: '{server.ready_model}' on "
+            f"recast: ready after {time.monotonic() - began:.1f} s: '{options.ready_model}' on "
             f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}, "
             f"admin key in {key or ADMIN_KEY} (Ctrl-C stops)",
             flush=True,
@@ -93,9 +96,17 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="what to serve (default: %(default)s)",
     )
+    _add_access(parser)
+    _add_traces(parser)
+    _add_running(parser)
+    return parser.parse_args()
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    """Where the server listens, and to whom."""
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
+        default=LOOPBACK,
         metavar="ADDRESS",
         help="address to listen on; 0.0.0.0 opens it to the network (default: %(default)s)",
     )
@@ -114,6 +125,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tls-client-ca", type=Path, metavar="FILE", help="answer only clients with a certificate of these CAs (PEM)"
     )
+
+
+def _add_traces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace-url", metavar="URL", help="send OpenTelemetry traces there: http://HOST:4318/v1/traces (OTLP/HTTP)"
     )
@@ -124,6 +138,10 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="trace one request in N, and each whose caller sends a traceparent (default: %(default)s)",
     )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    """How the models run, and for how long one waits for them."""
     parser.add_argument(
         "--config",
         metavar="NAME",
@@ -133,7 +151,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--ready-model",
-        default="replace",
+        default=REPLACE,
         metavar="NAME",
         help="model whose readiness is the server's (default: %(default)s)",
     )
@@ -152,4 +170,3 @@ def parse_arguments() -> argparse.Namespace:
         help="a process that makes no progress for so long is ended and another started; more than the slowest "
         "network takes for a full batch (default: %(default)g)",
     )
-    return parser.parse_args()

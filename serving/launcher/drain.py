@@ -1,8 +1,8 @@
 """The end of a server in order: nothing new comes in, what runs is finished.
 
 Triton's own way on SIGTERM closes every model at once, and an edit in flight then fails at the next network that it
-calls. So the doors are closed first, and the steps behind them only when nobody is inside any more. A model is gone
-seconds after its last request, process by process; nobody waits for that.
+calls. So the entry points are unloaded first, and the steps behind them when no request is in flight any more. A model
+is gone seconds after its last request, process by process; nobody waits for that.
 """
 
 import time
@@ -12,15 +12,15 @@ from serving.launcher.control_client import CallError, Local
 from serving.topology import ENTRY_POINTS, STEPS
 
 QUIET = 0.6
-"""Seconds without a request after which nobody is inside: longer than one is on its way between two steps."""
+"""Seconds without a request in flight after which there is none: longer than one is on its way between two steps."""
 LOOK = 0.1
 
 
 def drain(server: Local, seconds: float, under_way: Callable[[], int]) -> bool:
-    """Close the doors and wait; True when nobody is inside any more.
+    """Unload the entry points and wait; True when no request is in flight any more.
 
-    `under_way` counts those inside; it may raise OSError.
-    False when requests still ran after `seconds`, or the server did not answer, or has no such doors.
+    `under_way` counts the in-flight requests; it may raise OSError.
+    False when requests still ran after `seconds`, or the server did not answer, or has no such entry points.
     """
     deadline = time.monotonic() + seconds
     try:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from serving.environment import ARGUMENT
+
 _TRACE_ME, _DETACH = 0, 17  # ptrace(2)
-_VARIABLE = "RECAST_ARGUMENT_"
 _POINTER = struct.Struct("=Q")
-_START_OF_STACK, _START_OF_ENVIRONMENT = 28, 50  # fields of /proc/PID/stat, see proc(5)
+_START_OF_STACK, _START_OF_ENVIRONMENT = 28, 50  # fields of /proc/PID/stat, see proc(5); psutil has neither
 
 
 def start(
@@ -29,7 +30,7 @@ def start(
     """
     hidden = {place: argument for place, argument in enumerate(command) if secret in argument}
     shown = [argument.replace(secret, "*" * 8) for argument in command]
-    variables = {f"{_VARIABLE}{place}": argument for place, argument in hidden.items()}
+    variables = {f"{ARGUMENT}{place}": argument for place, argument in hidden.items()}
 
     def prepare() -> None:
         preexec_fn()
@@ -42,7 +43,7 @@ def start(
         raise PermissionError("this machine lets no process trace its own child") from None
     try:
         os.waitpid(process.pid, 0)  # stopped where the program begins
-        _lead(process.pid, {place: f"{_VARIABLE}{place}=".encode() for place in hidden})
+        _lead(process.pid, {place: f"{ARGUMENT}{place}=".encode() for place in hidden})
         ctypes.CDLL(None).ptrace(_DETACH, process.pid, None, None)
     except (OSError, ValueError) as error:  # a sandbox whose /proc lacks what Linux has in it
         process.kill()

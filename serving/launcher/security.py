@@ -80,6 +80,11 @@ class Access:
         """What grpc, http or metrics listens on: with TLS, the two that know none stay on this machine."""
         return self.host if self.tls is None or protocol == "grpc" else LOOPBACK
 
+    def check(self) -> None:
+        """LaunchError for what cannot be used."""
+        if self.tls is not None:
+            self.tls.check()
+
     def options(self) -> list[str]:
         """tritonserver's. Those that hold the admin key must not be seen, see `serving.launcher.hidden_arguments`."""
         closed_to_http: tuple[str, ...] = CONTROL

@@ -1,6 +1,6 @@
-"""Starts tritonserver on a model repository, watches it and stops it.
+"""Starts tritonserver on a model repository, and stops it.
 
-with Server(repository) as server:
+with start(ServerOptions(repository)) as server:
     client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 """
 
@@ -8,100 +8,86 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
 
-from serving import environment as variables
 from serving.inflight import WORKING, under_way
-from serving.launcher import hidden_arguments, telemetry
 from serving.launcher.control_client import Local
 from serving.launcher.drain import drain
 from serving.launcher.health_probe import probe
-from serving.launcher.preflight import LaunchError, check, choose_ports, compile_steps, model_names
-from serving.launcher.processes import die_with_parent, kill_group
-from serving.launcher.security import LOOPBACK, Access, Tls, admin_key
+from serving.launcher.launch import Launch
+from serving.launcher.preflight import LaunchError, check, choose_ports, compile_steps
+from serving.launcher.processes import kill_group
+from serving.launcher.security import Access, admin_key
 from serving.launcher.server_log import ServerLog
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.shared_memory import Regions
-from serving.launcher.tritonserver import Triton, assemble, environment
+from serving.launcher.tritonserver import Triton, assemble
 from serving.topology import REPLACE
 
-EXIT_TIMEOUT = 30.0  # seconds that requests in flight get to finish after a stop is asked for
-CLOSE_TIMEOUT = 2.0  # seconds that tritonserver then gets to end by itself; its models take longer, one after another
-IN_FLIGHT = "inflight"
-# A client that vanished without a word is noticed after 20 s, not after Triton's 2 hours.
-KEEPALIVE = (
-    "--grpc-keepalive-time=10000",
-    "--grpc-keepalive-timeout=10000",
-    "--grpc-keepalive-permit-without-calls=1",
-    "--grpc-http2-max-pings-without-data=0",
-)
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a drained tritonserver gets to end by itself; its models take longer, one after another."""
 
 
-class Server:
-    """A tritonserver process: a context manager that starts it, ready to infer, and stops it.
+@contextmanager
+def start(options: ServerOptions) -> "Iterator[RunningServer]":
+    """A server for as long as the block runs, ready to infer; LaunchError says what prevents it.
 
-    One that serves Recast's `replace` has made a first edit before it counts as started.
+    After the block it takes no new requests, lets those in flight finish within `options.exit_timeout` seconds and then
+    ends every process; an exception meanwhile, such as a second Ctrl-C, ends them at once. Use it in a thread that
+    outlives the server: when that thread or its process ends, so does tritonserver.
+    """
+    check(options.repository, options.ready_model, options.config)
+    compile_steps(options.repository)
+    access = Access(options.host, admin_key(), options.tls)
+    access.check()
+    ports = choose_ports({protocol: access.address(protocol) for protocol in options.ports}, options.ports)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="recast-serving-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        log = stack.enter_context(closing(ServerLog(options.log_path or folder / "tritonserver.log", options.echo)))
+        regions = stack.enter_context(closing(Regions()))
+        triton = Triton.find()
+        server = RunningServer(
+            Launch(options, access, ports, folder, regions, triton, assemble(folder, triton)),
+            log,
+        )
+        stack.callback(server.stop)
+        server.wait_ready()
+        yield server
 
-    A port of 0 stands for a free one. `config` names the configurations to take in place of config.pbtxt, for the
-    models that have one of that name in configs/. `echo` receives the server's log as it comes; the whole of it is in
-    `log_path`, a temporary file unless given. A model's process without progress for `hung_after` seconds, unless None,
-    ends itself. Start it from a thread that outlives it: when that thread or its process ends, so does tritonserver.
+
+class RunningServer:
+    """A tritonserver that was started, which `poll` says the end of; `start` makes one and stops it.
+
+    `warnings` are what the operator should know, a sentence each.
     """
 
-    def __init__(
-        self,
-        repository: Path,
-        *,
-        grpc_port: int = 0,
-        http_port: int = 0,
-        metrics_port: int = 0,
-        host: str = LOOPBACK,
-        tls: Tls | None = None,
-        traces: telemetry.Traces | None = None,
-        config: str | None = None,
-        ready_model: str = REPLACE,
-        ready_timeout: float = 600.0,
-        exit_timeout: float = EXIT_TIMEOUT,
-        hung_after: float | None = None,
-        log_path: Path | None = None,
-        echo: TextIO | None = None,
-    ):
-        self.repository = Path(repository).absolute()
-        self.access = Access(host, admin_key(), tls)
-        self.traces = traces
-        self.ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
-        self.config = config
-        self.ready_model = ready_model
-        self.ready_timeout = ready_timeout
-        self.exit_timeout = exit_timeout
-        self.hung_after = hung_after
-        self._echo = echo
-        self._given_log = log_path
-        self.warnings: list[str] = []
-        self._process: subprocess.Popen | None = None
-        self._folder: Path | None = None
-        self._regions: Regions | None = None
+    def __init__(self, launch: Launch, log: ServerLog) -> None:
+        self._launch = launch
+        self._log = log
+        self._process, warning = launch.spawn()
+        self._output = log.follow(self._process)
+        self.warnings = [*launch.access.warnings(), *filter(None, [warning])]
 
-    def __enter__(self) -> "Server":
-        self.start()
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.stop()
+    @property
+    def options(self) -> ServerOptions:
+        return self._launch.options
 
     @property
     def pid(self) -> int:
-        return self._running().pid
+        return self._process.pid
 
     @property
     def log_path(self) -> Path:
-        """Where all that it says is kept."""
+        """Where what it says is kept: this file, and older ones beside it."""
         return self._log.path
 
     @property
     def admin_key(self) -> str:
         """What opens the server's control protocols."""
-        return self.access.admin_key
+        return self._launch.access.admin_key
 
     @property
     def local(self) -> Local:
@@ -110,149 +96,60 @@ class Server:
 
     @property
     def grpc_url(self) -> str:
-        return self._url("grpc")
+        return self._launch.url("grpc")
 
     @property
     def http_url(self) -> str:
-        return self._url("http")
+        return self._launch.url("http")
 
     @property
     def metrics_url(self) -> str:
-        return self._url("metrics")
-
-    def start(self) -> None:
-        """Start and wait until `ready_model` is ready; LaunchError says what prevents it."""
-        check(self.repository, self.ready_model, self.config)
-        compile_steps(self.repository)
-        if self.access.tls is not None:
-            self.access.tls.check()
-        self.warnings = self.access.warnings()
-        self.ports = choose_ports({protocol: self.access.address(protocol) for protocol in self.ports}, self.ports)
-        self._folder = Path(tempfile.mkdtemp(prefix="recast-serving-"))
-        self._log = ServerLog(self._given_log or self._folder / "tritonserver.log", self._echo)
-        try:
-            self._regions = Regions()
-            self._triton = Triton.find()
-            self._backends = assemble(self._folder, self._triton)
-            self._launch()
-        except BaseException:
-            self.stop()
-            raise
-
-    def restart(self) -> None:
-        """Kill what is left of tritonserver and start it again, on the same ports; LaunchError as in `start`."""
-        kill_group(self._running())
-        self._log.finish()
-        assert self._regions is not None
-        self._regions.clear()
-        self._launch()
+        return self._launch.url("metrics")
 
     def poll(self) -> int | None:
         """The exit status when tritonserver has ended by itself, None while it runs."""
-        return self._running().poll()
+        return self._process.poll()
+
+    def wait_ready(self) -> None:
+        """Wait until the `ready_model` takes requests, and replace has made an edit; LaunchError says why not."""
+        model, timeout = self.options.ready_model, self.options.ready_timeout
+        deadline = time.monotonic() + timeout
+        while not self.local.ready(model):
+            status = self.poll()
+            if status is not None:
+                raise LaunchError(self._output.reason(status))
+            if time.monotonic() > deadline:
+                raise LaunchError(f"'{model}' was not ready after {timeout:.0f} s.")
+            time.sleep(0.1)
+        if model == REPLACE:
+            probe(self.local, timeout)
+
+    def restart(self) -> None:
+        """Kill what is left of tritonserver and start it again, on the same ports; LaunchError as in `wait_ready`."""
+        self._kill()
+        self._launch.regions.clear()
+        self._process, _ = self._launch.spawn()
+        self._output = self._log.follow(self._process)
+        self.wait_ready()
 
     def stop(self) -> None:
-        """Take no new requests, let those in flight finish within `exit_timeout` seconds, then end every process.
-
-        Idempotent. An exception meanwhile, such as a second Ctrl-C, ends them at once.
-        """
-        process, self._process = self._process, None
+        """Drain it and end every process, see `start`."""
         try:
-            if process is not None and process.poll() is None:
-                end = time.monotonic() + self.exit_timeout
-                empty = drain(self.local, self.exit_timeout, self._under_way)
-                process.terminate()
-                process.wait(CLOSE_TIMEOUT if empty else max(CLOSE_TIMEOUT, end - time.monotonic()))
+            if self.poll() is None:
+                timeout = self.options.exit_timeout
+                end = time.monotonic() + timeout
+                empty = drain(self.local, timeout, self._under_way)
+                self._process.terminate()
+                self._process.wait(CLOSE_TIMEOUT if empty else max(CLOSE_TIMEOUT, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             pass
         finally:
-            if process is not None:
-                kill_group(process)
-                self._log.finish()
-            if self._regions is not None:
-                self._regions.close()
-                self._regions = None
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            self._kill()
+
+    def _kill(self) -> None:
+        kill_group(self._process)
+        self._output.finish()
 
     def _under_way(self) -> int:
         """Requests that a stop must let finish."""
-        assert self._folder is not None
-        return under_way(self.metrics_url, self._folder / IN_FLIGHT, WORKING)
-
-    def _running(self) -> subprocess.Popen:
-        if self._process is None:
-            raise RuntimeError("the server is not running")
-        return self._process
-
-    def _url(self, protocol: str) -> str:
-        host = self.access.address(protocol)
-        return f"{LOOPBACK if host == '0.0.0.0' else host}:{self.ports[protocol]}"
-
-    def _launch(self) -> None:
-        self._spawn()
-        self._wait_ready()
-        if self.ready_model == REPLACE:
-            probe(self.local, self.ready_timeout)
-
-    def _spawn(self) -> None:
-        assert self._folder is not None
-        assert self._regions is not None
-        command = self._command(self._regions.prefix)
-        watch = {} if self.hung_after is None else {variables.HUNG_AFTER: str(self.hung_after)}
-        options: dict[str, Any] = {
-            "env": {**environment(self._folder, self._triton), **watch, **self._told(self._folder)},
-            "pass_fds": (self._regions.descriptor,),
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "text": True,
-            "errors": "replace",
-            "start_new_session": True,  # Ctrl-C reaches the launcher alone, which then stops the server in order
-            "preexec_fn": die_with_parent,
-        }
-        try:
-            self._process = hidden_arguments.start(command, self.admin_key, **options)
-        except PermissionError as error:
-            self.warnings.append(f"every user of this machine can read the admin key in /proc: {error}.")
-            self._process = subprocess.Popen(command, **options)
-        self._log.follow(self._process)
-
-    def _told(self, folder: Path) -> dict[str, str]:
-        """What the models must know of their server, as environment variables."""
-        in_flight = folder / IN_FLIGHT
-        in_flight.mkdir(exist_ok=True)
-        return {variables.INFLIGHT: str(in_flight), variables.METRICS: self.metrics_url}
-
-    def _command(self, prefix: str) -> list[str]:
-        # Both backends have stubs; an installed tritonserver's onnxruntime is C++ and has none.
-        backends = ("python", "onnxruntime") if self._triton.stub else ("python",)
-        command = [
-            str(self._triton.tritonserver),
-            f"--model-repository={self.repository}",
-            f"--backend-directory={self._backends}",
-            *(f"--backend-config={backend},shm-region-prefix-name={prefix}" for backend in backends),
-            "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in model_names(self.repository)),
-            # Else one release that failed its trial would make the server unready for good.
-            "--strict-readiness=false",
-            # Configs are complete, by hand; completing them would start every Python model's process twice.
-            "--disable-auto-complete-config",
-            f"--exit-timeout-secs={max(1, round(self.exit_timeout))}",
-            *KEEPALIVE,
-            *telemetry.options(self.traces),
-            *self.access.options(),
-        ]
-        if self.config is not None:
-            command.append(f"--model-config-name={self.config}")
-        return command + [f"--{protocol}-port={port}" for protocol, port in self.ports.items()]
-
-    def _wait_ready(self) -> None:
-        deadline = time.monotonic() + self.ready_timeout
-        while time.monotonic() < deadline:
-            if self.poll() is not None:
-                raise LaunchError(self._log.reason(self.poll()))
-            if self.local.ready(self.ready_model):
-                return
-            time.sleep(0.1)
-        raise LaunchError(f"'{self.ready_model}' was not ready after {self.ready_timeout:.0f} s.")
+        return under_way(self.metrics_url, self._launch.in_flight, WORKING)

@@ -1,4 +1,4 @@
-"""The shared memory of a server's Python models: named so that what a dead server left behind can be told and removed.
+"""The shared memory of a server's Python models: named so that what a dead server left behind is found and removed.
 
 Each launcher names its regions with a prefix of its own and holds a lock file of that name, which tritonserver and the
 stubs inherit. The kernel lets go of the lock when the last of them is dead, whatever killed them and in whatever

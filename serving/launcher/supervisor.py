@@ -13,7 +13,7 @@ from serving.launcher.control_client import CallError
 from serving.launcher.health_probe import Canary
 from serving.launcher.preflight import LaunchError
 from serving.launcher.processes import Stub, stubs
-from serving.launcher.server import Server
+from serving.launcher.server import RunningServer
 from serving.launcher.shared_memory import FOLDER
 from serving.topology import NETWORKS, REPLACE
 
@@ -31,11 +31,11 @@ STEADY = 60.0
 class Supervisor:
     """Watches `server`, which runs. `restarts` counts by model, tritonserver under its own name."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RunningServer) -> None:
         self.server = server
         self.restarts: Counter[str] = Counter()
-        patience = 2 * (server.hung_after or HUNG_AFTER)  # what hangs ends itself before
-        self._canary = Canary(server.local, patience) if server.ready_model == REPLACE else None
+        patience = 2 * (server.options.hung_after or HUNG_AFTER)  # what hangs ends itself before
+        self._health_probe = Canary(server.local, patience) if server.options.ready_model == REPLACE else None
         self._mended: dict[str, float] = {}
         self._failures = 0
         self._begin()
@@ -59,8 +59,8 @@ class Supervisor:
 
     def _begin(self) -> None:
         """Forget the processes of the former server."""
-        self._known: dict[int, Stub] = {stub.pid: stub for stub in stubs(self.server.pid)}
-        self._stopped: dict[int, float] = {}
+        self._known = set(stubs(self.server.pid))
+        self._stopped: dict[Stub, float] = {}
         self._started = self._lived = time.monotonic()
 
     def _server_failure(self) -> str | None:
@@ -75,30 +75,29 @@ class Supervisor:
 
     def _mend_processes(self) -> str | None:
         """Reload the models of which a process ended; why the server must be started again if that fails."""
-        alive = {stub.pid: stub for stub in stubs(self.server.pid)}
+        alive = set(stubs(self.server.pid))
         self._end_stopped(alive)
-        gone = [stub for pid, stub in self._known.items() if pid not in alive]
         # One whose like is there was ended by a load, one whose version is not READY by an unload.
-        lost = [stub for stub in gone if not any(map(stub.replaced_by, alive.values()))]
+        lost = [stub for stub in self._known - alive if not any(map(stub.replaced_by, alive))]
         states = self.server.local.states() if lost else {}
         self._known = alive
         for stub in lost:
             (FOLDER / stub.region).unlink(missing_ok=True)
-        # A release on trial, whose model is hidden, may fail: whoever tries it takes it away.
+        # A release under smoke test, whose model is hidden, may fail: whoever tests it takes it away.
         lost = [stub for stub in lost if not stub.model.startswith(".")]
         crashed = {stub.model for stub in lost if states.get(stub.model, {}).get(stub.version) == "READY"}
         return self._reload(sorted(crashed), "a process of it ended")
 
-    def _end_stopped(self, alive: dict[int, Stub]) -> None:
+    def _end_stopped(self, alive: set[Stub]) -> None:
         now = time.monotonic()
-        self._stopped = {pid: self._stopped.get(pid, now) for pid, stub in alive.items() if stub.state() == "T"}
-        for pid, since in self._stopped.items():
+        self._stopped = {stub: self._stopped.get(stub, now) for stub in alive if stub.stopped}
+        for stub, since in self._stopped.items():
             if now - since > STOPPED_AFTER:
-                alive[pid].kill()
+                stub.kill()
 
     def _mend_step(self) -> str | None:
         """Reload a step that fails, and its networks; why the server must be started again if that did not help."""
-        failed = self._canary.look() if self._canary else None
+        failed = self._health_probe.look() if self._health_probe else None
         if failed is None:
             return None
         now = time.monotonic()
@@ -107,7 +106,7 @@ class Supervisor:
         self._mended[failed.step] = now
         models = [failed.step, *NETWORKS[failed.step]]
         if failed.hung:  # what does not answer does not unload either
-            for stub in self._known.values():
+            for stub in self._known:
                 if stub.model in models:
                     stub.kill()
         return self._reload(models, str(failed))
@@ -122,9 +121,9 @@ class Supervisor:
                 local.load(model)
             except CallError as error:
                 return f"'{model}' could not be loaded again: {error}"
-            self._tell(model, f"'{model}': {why}", started)
-        if models and self._canary:
-            self._canary.soon()
+            self._report(model, f"'{model}': {why}", started)
+        if models and self._health_probe:
+            self._health_probe.soon()
         return None
 
     def _restart(self, why: str) -> None:
@@ -142,10 +141,10 @@ class Supervisor:
             except LaunchError as error:
                 why = str(error)
                 continue
-            self._tell("tritonserver", f"tritonserver: {why}", started)
+            self._report("tritonserver", f"tritonserver: {why}", started)
             return self._begin()
 
-    def _tell(self, name: str, what: str, started: float) -> None:
+    def _report(self, name: str, what: str, started: float) -> None:
         self.restarts[name] += 1
         print(
             f"recast: {what}; started again in {time.monotonic() - started:.1f} s "

@@ -38,5 +38,5 @@ class Traces:
 
 
 def options(traces: Traces | None) -> list[str]:
-    """What tritonserver is started with to be seen into."""
+    """tritonserver's, for its metrics and for `traces`, if any."""
     return [METRICS, *(traces.options() if traces else ())]

@@ -1,8 +1,8 @@
 """Triton's `onnxruntime` backend in Python, for servers without the C++ one, which answers to the same name.
 
 Serves any ONNX model from its config alone: inputs, outputs, max_batch_size, default_model_filename, the
-instance group's kind, parameters intra_op_thread_count, inter_op_thread_count and rows_at_once (see
-serving.onnx_backend.runtimes), and the CPU execution accelerator openvino.
+instance group's kind, parameters intra_op_thread_count, inter_op_thread_count and rows_at_once, and the CPU execution
+accelerator openvino (see serving.onnx_backend.config).
 """
 
 import json
@@ -11,7 +11,8 @@ from pathlib import Path
 import triton_python_backend_utils as pb_utils
 
 from serving.errors import out_of_memory
-from serving.onnx_backend.network import ConfigError, InputError, Network
+from serving.onnx_backend.config import ConfigError
+from serving.onnx_backend.network import InputError, Network
 from serving.steps.watchdog import watched
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from serving.onnx_backend.runtimes import SLICE, ConfigError, Port, Tensors, open_session, thread_counts, triton_name
+from serving.onnx_backend.config import ConfigError, Port, Settings, triton_name
+from serving.onnx_backend.runtimes import Tensors, open_runtime
 
 SMALL_BYTES = 64 << 20
 """Networks of less weights have their threads share out rows: see Network."""
@@ -20,7 +21,7 @@ class InputError(ValueError):
 
 
 class Network:
-    """A session and the requests it can merge.
+    """A runtime with its file, and the requests that it can merge.
 
     Threads that share the operators of a small network mostly wait for each other. So on a CPU those of a network
     below SMALL_BYTES share out the rows of a batch instead: the same results to the bit, 10 to 20 % sooner, and no
@@ -33,25 +34,31 @@ class Network:
     def __init__(self, path: Path, config: dict, gpu: int | None = None):
         if not path.is_file():
             raise ConfigError(f"there is no {path.name} in version {path.parent.name}: run `make export`.")
-        self.batched = int(config["max_batch_size"]) > 0
-        self.inputs = [port_of(entry, self.batched) for entry in config["input"]]
-        self.outputs = [port_of(entry, self.batched) for entry in config["output"]]
-        self.lanes = _lanes(path, config, gpu) if self.batched else 0
-        slice_rows = config.get("parameters", {}).get(SLICE)
-        self.rows_at_once = int(slice_rows["string_value"]) if slice_rows and self.batched else None
-        self.session = open_session(path, config, gpu, lanes=self.lanes)
-        self.pool = ThreadPoolExecutor(self.lanes) if self.lanes else None
-        graph = {port.name: port for port in self.session.inputs}
-        differences = compare(self.inputs, graph, "input", self.session.defaults)
-        required = [name for name in graph if name not in {port.name for port in self.inputs}]
-        differences += [f"the model also needs input '{name}' ({graph[name]})" for name in required]
-        differences += compare(self.outputs, {port.name: port for port in self.session.outputs}, "output")
-        if self.batched and int(config["max_batch_size"]) > 1:
-            fixed = [name for name, port in graph.items() if port.shape[:1] not in ((-1,), ())]
-            differences += [f"input '{name}' has a fixed batch axis, {graph[name]}" for name in fixed]
+        largest = int(config["max_batch_size"])
+        self.batched = largest > 0
+        self.inputs = [Port.of(entry, batched=self.batched) for entry in config["input"]]
+        self.outputs = [Port.of(entry, batched=self.batched) for entry in config["output"]]
+        settings = Settings.of(config, gpu)
+        self.rows_at_once = settings.rows_at_once if self.batched else None
+        self.streams = _streams(path, settings, largest)
+        self.runtime = open_runtime(path, settings, streams=self.streams)
+        self.pool = ThreadPoolExecutor(self.streams) if self.streams else None
+        self.graph = {port.name: port for port in self.runtime.inputs}
+        differences = self._differences(largest)
         if differences:
             raise ConfigError(f"{path.name} does not match config.pbtxt: {'; '.join(differences)}.")
-        self.graph = graph
+
+    def _differences(self, largest: int) -> list[str]:
+        """Between the file and a config of that largest batch, a phrase each."""
+        graph = self.graph
+        differences = compare(self.inputs, graph, "input", self.runtime.defaults)
+        required = [name for name in graph if name not in {port.name for port in self.inputs}]
+        differences += [f"the model also needs input '{name}' ({graph[name]})" for name in required]
+        differences += compare(self.outputs, {port.name: port for port in self.runtime.outputs}, "output")
+        if largest > 1:
+            fixed = [name for name, port in graph.items() if port.shape[:1] not in ((-1,), ())]
+            differences += [f"input '{name}' has a fixed batch axis, {graph[name]}" for name in fixed]
+        return differences
 
     def run_all(
         self, requests: Sequence[dict[str, np.ndarray]], wanted: Sequence[Sequence[str]]
@@ -111,11 +118,11 @@ class Network:
     def _outputs(self, names: list[str], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         rows = len(next(iter(inputs.values()))) if self.pool else 1
         if self.pool is None or rows == 1:
-            return dict(zip(names, self._sliced(partial(self.session.run, names), inputs), strict=True))
-        ends = np.linspace(0, rows, min(self.lanes, rows) + 1).astype(int)
+            return dict(zip(names, self._sliced(partial(self.runtime.run, names), inputs), strict=True))
+        ends = np.linspace(0, rows, min(self.streams, rows) + 1).astype(int)
         running = [
-            self.pool.submit(self._sliced, partial(self.session.run_alone, names, lane=lane), _rows(inputs, a, b))
-            for lane, (a, b) in enumerate(pairwise(ends))
+            self.pool.submit(self._sliced, partial(self.runtime.run_alone, names, stream=stream), _rows(inputs, a, b))
+            for stream, (a, b) in enumerate(pairwise(ends))
         ]
         wait(running)  # all of them, before one that failed is tried again
         parts = [share.result() for share in running]
@@ -138,15 +145,15 @@ def _rows(inputs: Tensors, first: int, end: int) -> Tensors:
 
 
 def input_error(inputs: dict[str, np.ndarray], error: Exception) -> Exception:
-    """What a caller is told of a failed run, with `error` as its cause: shapes that fit one by one, but not together,
-    or values that the network cannot take. The runtimes say so with places in their own sources."""
+    """The caller's error for a failed run, with `error` as its cause: shapes that fit one by one, but not together, or
+    values that the network cannot take. The runtimes say so with places in their own sources."""
     if isinstance(error, ConfigError | MemoryError):
         return error
     given = ", ".join(f"{name} {Port(name, triton_name(x.dtype), x.shape)}" for name, x in sorted(inputs.items()))
     reason = str(error).rpartition("Status Message: ")[2] if isinstance(error, InvalidArgument) else ""
-    told = InputError(f"the network cannot be run on {given}{f': {reason}' if reason and '/' not in reason else ''}")
-    told.__cause__ = error
-    return told
+    refusal = InputError(f"the network cannot be run on {given}{f': {reason}' if reason and '/' not in reason else ''}")
+    refusal.__cause__ = error
+    return refusal
 
 
 def compare(ports: Sequence[Port], graph: dict[str, Port], role: str, known: Collection[str] = ()) -> list[str]:
@@ -161,16 +168,8 @@ def compare(ports: Sequence[Port], graph: dict[str, Port], role: str, known: Col
     return differences
 
 
-def port_of(entry: dict, batched: bool) -> Port:
-    """An input or output of a model config."""
-    # Triton applies `reshape` before a backend sees the tensor, and undoes it on the way out.
-    dims = entry["reshape"]["shape"] if "reshape" in entry else entry["dims"]
-    shape = ((-1,) if batched else ()) + tuple(map(int, dims))
-    return Port(entry["name"], entry["data_type"], shape, bool(entry.get("optional")))
-
-
-def _lanes(path: Path, config: dict, gpu: int | None) -> int:
-    """How many threads share out the rows of a batch; 0 where they share the operators instead."""
+def _streams(path: Path, settings: Settings, largest: int) -> int:
+    """How many threads share out the rows of a batch of `largest`; 0 where they share the operators instead."""
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
-    threads = min(thread_counts(config)["intra_op_num_threads"], int(config["max_batch_size"]))
-    return threads if threads > 1 and gpu is None and size <= SMALL_BYTES else 0
+    threads = min(settings.intra_op_threads, largest)
+    return threads if threads > 1 and settings.gpu is None and size <= SMALL_BYTES else 0

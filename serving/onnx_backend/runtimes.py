@@ -1,8 +1,6 @@
 """What computes a network's file: ONNX Runtime, or OpenVINO where the config asks for it."""
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -10,41 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
+from cachetools import LRUCache
 
-from serving.recent import Recent
+from serving.onnx_backend.config import ConfigError, Port, Settings, triton_name
 
 Tensors = dict[str, np.ndarray]
-SLICE = "rows_at_once"
-"""The config's parameter for how many rows of a batch are computed together, as diffusers slices a VAE's: the memory
-of the largest batch that ever came is never given back, and pictures gain nothing from a batch. Default: all."""
-THREADS = {"intra_op_thread_count": "intra_op_num_threads", "inter_op_thread_count": "inter_op_num_threads"}
 
 
-class ConfigError(Exception):
-    """The model cannot be served as its config says; the message names the difference."""
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output: `dtype` as Triton names it, `shape` with the batch axis, -1 for any size."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    optional: bool = False
-
-    def accepts(self, shape: Sequence[int]) -> bool:
-        """Whether no fixed size differs."""
-        return len(shape) == len(self.shape) and all(
-            size == own or -1 in (size, own) for size, own in zip(shape, self.shape, strict=True)
-        )
-
-    def __str__(self) -> str:
-        return f"{self.dtype.removeprefix('TYPE_')} {list(self.shape)}"
-
-
-class Session(Protocol):
-    """`defaults` names what may be given and need not be."""
+class Runtime(Protocol):
+    """An opened file. `defaults` names what may be given and need not be."""
 
     inputs: list[Port]
     outputs: list[Port]
@@ -54,19 +26,19 @@ class Session(Protocol):
         """The outputs of these names, computed by all threads."""
         ...
 
-    def run_alone(self, names: Sequence[str], inputs: Tensors, lane: int) -> list[np.ndarray]:
-        """The same by one thread, to the bit; what differs in `lane` may run at once."""
+    def run_alone(self, names: Sequence[str], inputs: Tensors, stream: int) -> list[np.ndarray]:
+        """The same by one thread, to the bit; what differs in `stream` may run at once."""
         ...
 
 
 class OnnxRuntime:
-    """On the CPU, or on the GPU of that number. With `lanes`, threads that wait sleep instead of spinning."""
+    """ONNX Runtime on the CPU or on a GPU. With `streams`, threads that wait sleep instead of spinning."""
 
-    def __init__(self, path: Path, gpu: int | None, threads: dict[str, int], lanes: int):
-        self._path, self._gpu = path, gpu
-        self._session = self._open(threads, spin=not lanes)
-        if lanes:
-            self._one_thread = self._open({**threads, THREADS["intra_op_thread_count"]: 1}, spin=False)
+    def __init__(self, path: Path, settings: Settings, streams: int):
+        self._path, self._settings = path, settings
+        self._session = self._open(settings.intra_op_threads, spin=not streams)
+        if streams:
+            self._one_thread = self._open(1, spin=False)
         self.inputs = [self._port(node) for node in self._session.get_inputs()]
         self.outputs = [self._port(node) for node in self._session.get_outputs()]
         self.defaults = frozenset(node.name for node in self._session.get_overridable_initializers())
@@ -74,23 +46,25 @@ class OnnxRuntime:
     def run(self, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]:
         return self._session.run(names, inputs)
 
-    def run_alone(self, names: Sequence[str], inputs: Tensors, lane: int) -> list[np.ndarray]:
+    def run_alone(self, names: Sequence[str], inputs: Tensors, stream: int) -> list[np.ndarray]:
         return self._one_thread.run(names, inputs)
 
-    def _open(self, threads: dict[str, int], *, spin: bool) -> onnxruntime.InferenceSession:
+    def _open(self, threads: int, *, spin: bool) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-        for name, count in threads.items():
-            setattr(options, name, count)
+        options.intra_op_num_threads = threads
+        if self._settings.inter_op_threads is not None:
+            options.inter_op_num_threads = self._settings.inter_op_threads
         providers: list = ["CPUExecutionProvider"]
-        if self._gpu is not None:
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self._gpu}))
+        gpu = self._settings.gpu
+        if gpu is not None:
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu}))
         session = onnxruntime.InferenceSession(str(self._path), options, providers=providers)
         # ONNX Runtime falls back to the CPU with no more than a warning.
-        if self._gpu is not None and "CUDAExecutionProvider" not in session.get_providers():
+        if gpu is not None and "CUDAExecutionProvider" not in session.get_providers():
             raise ConfigError(
-                f"KIND_GPU asks for GPU {self._gpu} and ONNX Runtime's CUDA provider did not start: it wants CUDA 13 "
+                f"KIND_GPU asks for GPU {gpu} and ONNX Runtime's CUDA provider did not start: it wants CUDA 13 "
                 "and cuDNN 9 in the environment; or serve with KIND_CPU."
             )
         return session
@@ -104,10 +78,10 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """On the CPU, with OpenVINO's `properties`, such as INFERENCE_PRECISION_HINT bf16 for half the bits where the
-    processor computes with them.
+    """OpenVINO on the CPU, with properties such as INFERENCE_PRECISION_HINT bf16 for half the bits where the processor
+    computes with them.
 
-    A network with `lanes` is compiled anew for each shape of its rows and each of the batches SIZES, when that shape
+    A network with `streams` is compiled anew for each shape of its rows and each of the batches SIZES, when that shape
     comes for the first time: a graph that takes any shape is a fifth slower, and needs milliseconds for each change.
     """
 
@@ -116,47 +90,47 @@ class OpenVino:
     """Shapes of rows that are kept compiled."""
     defaults: frozenset[str] = frozenset()
 
-    def __init__(self, path: Path, properties: dict[str, str], threads: dict[str, int], lanes: int):
-        count = threads[THREADS["intra_op_thread_count"]]
+    def __init__(self, path: Path, settings: Settings, streams: int):
         # Every network is a process of its own: none may claim cores for itself.
-        self._properties = {"ENABLE_CPU_PINNING": False, "INFERENCE_NUM_THREADS": count, **properties}
-        self._lanes = lanes
+        shared = {"ENABLE_CPU_PINNING": False, "INFERENCE_NUM_THREADS": settings.intra_op_threads}
+        self._properties = {**shared, **(settings.openvino or {})}
+        self._streams = streams
         self._model = openvino_core().read_model(path)
         self.inputs = [self._port(port) for port in self._model.inputs]
         self.outputs = [self._port(port) for port in self._model.outputs]
-        self._any_shape = None if lanes else self._compile(self._model, 1)[0]
-        self._compiled: Recent[dict[int, list[Any]]] = Recent(self.SHAPES)
+        self._any_shape = None if streams else self._compile(self._model, 1)[0]
+        self._compiled: LRUCache[Hashable, dict[int, list[Any]]] = LRUCache(self.SHAPES)
         self._compiling = Lock()
 
     def run(self, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]:
-        request = self._any_shape or self._fixed(inputs)[0][0]
+        request = self._any_shape or self._requests(inputs)[0][0]
         return self._results(request, names, inputs)
 
-    def run_alone(self, names: Sequence[str], inputs: Tensors, lane: int) -> list[np.ndarray]:
-        requests, rows = self._fixed(inputs), len(next(iter(inputs.values())))
+    def run_alone(self, names: Sequence[str], inputs: Tensors, stream: int) -> list[np.ndarray]:
+        requests, rows = self._requests(inputs), len(next(iter(inputs.values())))
         parts, done = [], 0
         while done < rows:
             size = next(size for size in self.SIZES if size <= rows - done)
             part = {name: array[done : done + size] for name, array in inputs.items()}
-            parts.append(self._results(requests[size][lane], names, part))
+            parts.append(self._results(requests[size][stream], names, part))
             done += size
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
-    def _fixed(self, inputs: Tensors) -> dict[int, list[Any]]:
-        """For rows of these shapes: the request that computes one with all threads (0), and by size those of lanes."""
+    def _requests(self, inputs: Tensors) -> dict[int, list[Any]]:
+        """OpenVINO's requests for rows of these shapes: one with all threads (0), and by size one for each stream."""
         shapes = {name: array.shape[1:] for name, array in inputs.items()}
-
-        def compile_all() -> dict[int, list[Any]]:
-            models = {size: self._model.clone() for size in self.SIZES}
-            for size, model in models.items():
-                model.reshape({name: [size, *shape] for name, shape in shapes.items()})
-            return {
-                0: self._compile(models[1], 1),
-                **{size: self._compile(models[size], self._lanes) for size in self.SIZES},
-            }
-
+        key = frozenset(shapes.items())
         with self._compiling:
-            return self._compiled.get(frozenset(shapes.items()), compile_all)
+            if key not in self._compiled:
+                self._compiled[key] = self._compile_all(shapes)
+            return self._compiled[key]
+
+    def _compile_all(self, shapes: dict[str, tuple[int, ...]]) -> dict[int, list[Any]]:
+        models = {size: self._model.clone() for size in self.SIZES}
+        for size, model in models.items():
+            model.reshape({name: [size, *shape] for name, shape in shapes.items()})
+        by_size = {size: self._compile(models[size], self._streams) for size in self.SIZES}
+        return {0: self._compile(models[1], 1), **by_size}
 
     def _compile(self, model: Any, streams: int) -> list[Any]:
         """One request for each of `streams`, which share out the threads."""
@@ -174,32 +148,13 @@ class OpenVino:
         return Port(port.any_name, triton_name(np.dtype(port.element_type.to_dtype())), shape)
 
 
-def open_session(path: Path, config: dict, gpu: int | None, *, lanes: int = 0) -> Session:
-    """The session that the config's `parameters` and `execution_accelerators` describe.
+def open_runtime(path: Path, settings: Settings, *, streams: int = 0) -> Runtime:
+    """The file at `path`, as `settings` have it computed.
 
-    With `lanes` it can `run_alone` in so many threads, and gives its own up while it has nothing to do.
+    With `streams` it can `run_alone` in so many threads, and gives its own up while it has nothing to do.
     """
-    threads = thread_counts(config)
-    place = "cpu" if gpu is None else "gpu"
-    chosen = config.get("optimization", {}).get("execution_accelerators", {}).get(f"{place}_execution_accelerator", [])
-    for accelerator in chosen:
-        if accelerator["name"] != "openvino" or gpu is not None:
-            raise ConfigError(f"no execution accelerator '{accelerator['name']}'; only openvino, on CPUs")
-        return OpenVino(path, accelerator.get("parameters", {}), threads, lanes)
-    return OnnxRuntime(path, gpu, threads, lanes)
-
-
-def thread_counts(config: dict) -> dict[str, int]:
-    """By the name of ONNX Runtime's option, the cores of this process where the config gives no intra_op_thread_count.
-
-    ConfigError for a parameter that is not known.
-    """
-    parameters = config.get("parameters", {})
-    unknown = sorted(set(parameters) - {*THREADS, SLICE})
-    if unknown:
-        raise ConfigError(f"unknown parameters {', '.join(unknown)}; known: {', '.join((*THREADS, SLICE))}")
-    given = {THREADS[key]: int(value["string_value"]) for key, value in parameters.items() if key in THREADS}
-    return {THREADS["intra_op_thread_count"]: len(os.sched_getaffinity(0)), **given}
+    runtime = OnnxRuntime if settings.openvino is None else OpenVino
+    return runtime(path, settings, streams)
 
 
 @cache
@@ -210,9 +165,3 @@ def openvino_core() -> Any:
     except ImportError:
         raise ConfigError("openvino is asked for: pip install openvino") from None
     return openvino.Core()
-
-
-def triton_name(dtype: np.dtype) -> str:
-    kinds = {"f": "FP", "i": "INT", "u": "UINT"}
-    bits = dtype.itemsize * 8
-    return "TYPE_BOOL" if dtype.kind == "b" else f"TYPE_{kinds.get(dtype.kind, dtype.kind)}{bits}"

@@ -3,7 +3,6 @@
 Nothing is built here. Whether the images build and run, only a Docker engine can tell.
 """
 
-import inspect
 import json
 import re
 import shlex
@@ -20,7 +19,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving.environment import TRITONSERVER_HOME
 from serving.launcher import cli as launcher_command
-from serving.launcher.server import EXIT_TIMEOUT, Server
+from serving.launcher.server_options import EXIT_TIMEOUT, READY_TIMEOUT
 from tests.dockerfiles import DOCKER, ROOT, health, ignored, imported, instructions, runs, seconds, the, variables
 
 README = (ROOT / "README.md").read_text()
@@ -212,7 +211,7 @@ def test_the_health_check_is_an_edit_that_the_client_knows(kind, monkeypatch):
 
 def test_a_loading_server_is_not_unhealthy(kind):
     timing, _ = health(kind)
-    patience = inspect.signature(Server.__init__).parameters["ready_timeout"].default
+    patience = READY_TIMEOUT
     assert seconds(timing["start-period"]) >= patience
     assert health("cpu") == health("gpu")
     assert "healthcheck" not in SERVICES[kind]

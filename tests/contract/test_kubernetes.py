@@ -3,7 +3,6 @@
 No cluster is at hand. The forwarder of the pools is run by the real server in tests/served/test_pools.py.
 """
 
-import inspect
 import json
 import re
 import shutil
@@ -16,7 +15,8 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving.launcher import cli as launcher_command
-from serving.launcher.server import CLOSE_TIMEOUT, EXIT_TIMEOUT, Server
+from serving.launcher.server import CLOSE_TIMEOUT
+from serving.launcher.server_options import EXIT_TIMEOUT, READY_TIMEOUT
 from tests import kustomize
 from tests.dockerfiles import DOCKER, ROOT, the
 
@@ -98,7 +98,7 @@ def test_readiness_is_the_models_own_and_starting_may_take_what_the_launcher_wai
         == container["startupProbe"]["httpGet"]
         == {"path": ready, "port": "http"}
     )
-    waits = inspect.signature(Server.__init__).parameters["ready_timeout"].default
+    waits = READY_TIMEOUT
     assert patience(container["startupProbe"]) >= waits
     assert patience(container["livenessProbe"]) >= waits  # a tritonserver that the launcher starts again loads as long
     assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"

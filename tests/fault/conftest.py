@@ -10,7 +10,8 @@ from PIL import Image
 from recast import Client, Credentials, RecastError
 
 from benchmarks.second import own_repository
-from serving.launcher.server import Server
+from serving.launcher.server import RunningServer, start
+from serving.launcher.server_options import ServerOptions
 from serving.releases.deploy import Releases
 from serving.topology import STEPS
 from tests.conftest import REPOSITORY
@@ -23,7 +24,7 @@ PAUSE = 0.1
 class Operated:
     """A server, an operator's way to its releases, and a client's."""
 
-    server: Server
+    server: RunningServer
     repository: Path
     client: Client
     releases: Releases
@@ -78,7 +79,7 @@ def operated(street, tmp_path_factory):
     repository = own_repository(REPOSITORY, tmp_path_factory.mktemp("operated") / "model_repository")
     make_all_old(repository)
     scene, thing = street
-    with Server(repository) as server:
+    with start(ServerOptions(repository)) as server:
         credentials = Credentials(admin_key=server.admin_key)
         with Client(server.grpc_url, credentials=credentials, retries=0) as client:
             releases = Releases(repository, client.control, print)

@@ -16,7 +16,8 @@ from tritonclient.utils import InferenceServerException
 
 from serving.launcher.preflight import LaunchError
 from serving.launcher.security import ADMIN_HEADER, Tls
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from tests import certificates
 from tests.served.onnx_models import TALLY, tally, write
 
@@ -70,7 +71,7 @@ def repository(tmp_path_factory):
 @pytest.fixture(scope="module")
 def closed(repository):
     """A server that listens on the loopback without TLS, as by default."""
-    with Server(repository, ready_model="tally") as running:
+    with start(ServerOptions(repository, ready_model="tally")) as running:
         yield running
 
 
@@ -161,7 +162,7 @@ def folder(tmp_path_factory):
 def mutual(repository, folder):
     """A server that asks for certificates of the authority `ours`."""
     tls = Tls(folder / "server.pem", folder / "server.key", folder / "ours.pem")
-    with Server(repository, ready_model="tally", host="0.0.0.0", tls=tls) as running:
+    with start(ServerOptions(repository, ready_model="tally", host="0.0.0.0", tls=tls)) as running:
         yield running
 
 
@@ -177,7 +178,8 @@ def mutual(repository, folder):
 def test_unusable_tls_files_refused_at_launch(repository, folder, files, reason):
     certificates.encrypted(folder, "server.key", "secret.key")
     with pytest.raises(LaunchError, match=reason):
-        Server(repository, ready_model="tally", tls=Tls(*(folder / name for name in files))).start()
+        with start(ServerOptions(repository, ready_model="tally", tls=Tls(*(folder / name for name in files)))):
+            pass
 
 
 def asked(server, **files):

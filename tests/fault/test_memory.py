@@ -1,8 +1,8 @@
 """A request for which there is no memory."""
 
 import resource
-from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 from recast import Client, Overloaded
@@ -18,8 +18,7 @@ def tight(server):
     pids = [stub.pid for stub in stubs(server.pid) if stub.model == "mask"]
     former = {pid: resource.prlimit(pid, resource.RLIMIT_AS) for pid in pids}
     for pid, (_, hard) in former.items():
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-        resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, hard))
+        resource.prlimit(pid, resource.RLIMIT_AS, (psutil.Process(pid).memory_info().vms + ROOM, hard))
     yield
     for pid, limits in former.items():
         resource.prlimit(pid, resource.RLIMIT_AS, limits)

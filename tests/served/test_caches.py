@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from recast import Client, InvalidPrompt, NotAnEdit, ObjectNotFound
 
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from tests.conftest import REPOSITORY
 
 STEPS = 2
@@ -67,7 +68,7 @@ def test_a_restarted_server_gives_the_same_bytes_and_a_new_release_its_own_answe
     picture, name = scenes[1]
     ask = {"image": picture, "prompt": f"Replace the {name} with a boat", "seed": 5, "num_inference_steps": STEPS}
     remembered = [client.replace(**ask) for _ in range(4)]
-    with Server(repository) as server, Client(server.grpc_url, timeout=120) as plain:
+    with start(ServerOptions(repository)) as server, Client(server.grpc_url, timeout=120) as plain:
         assert {edit.pngs for edit in remembered} == {plain.replace(**ask).pngs}
         assert plain.replace(**ask).report["releases"]["mask"] == 1
         for model in ("segmenter", "mask"):

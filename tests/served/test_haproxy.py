@@ -87,7 +87,10 @@ def answered(stub) -> bool:
 
 def test_the_real_server_answers_through_it_and_keeps_its_repository_closed(server, scenes):
     picture, kind = scenes[0]
-    with Proxy(server.grpc_url, http_port=server.ports["http"]) as proxy, Client(proxy.url, timeout=60) as client:
+    with (
+        Proxy(server.grpc_url, http_port=int(server.http_url.rpartition(":")[2])) as proxy,
+        Client(proxy.url, timeout=60) as client,
+    ):
         assert client.status().ready
         assert client.replace(picture, f"Remove the {kind}", num_inference_steps=1).picture.size == picture.size
         admin = [("triton-grpc-protocol-admin-key", server.admin_key)]

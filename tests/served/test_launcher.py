@@ -12,14 +12,16 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.second import own_repository
-from serving.launcher import hidden_arguments, preflight
+from serving.launcher import hidden_arguments
 from serving.launcher.cli import configured, parse_arguments
 from serving.launcher.preflight import LaunchError
-from serving.launcher.security import ADMIN_HEADER, Access, Tls
-from serving.launcher.server import Server
+from serving.launcher.security import ADMIN_HEADER, Tls
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import Triton, assemble
 from tests.conftest import REPOSITORY
 from tests.served.onnx_models import TALLY, tally, write
@@ -57,31 +59,14 @@ def serve(repository):
         process.wait()
 
 
-def children(pid):
-    """Process ids of all descendants."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *children(child)]
-    return found
+def processes(pid):
+    """All descendants."""
+    return psutil.Process(pid).children(recursive=True)
 
 
-def alive(pids):
+def alive(processes):
     """Those that still run; a zombie has ended."""
-    running = []
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if state != "Z":
-            running.append(pid)
-    return running
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 def wait_until(what, seconds=30):
@@ -91,14 +76,9 @@ def wait_until(what, seconds=30):
     return what()
 
 
-def wait_until_dead(pids):
-    return wait_until(lambda: not alive(pids))
-
-
 def tritonserver(launcher):
     """Its process id."""
-    pids = children(launcher.pid)
-    return next(pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver")
+    return next(process.pid for process in processes(launcher.pid) if process.name() == "tritonserver")
 
 
 def answers(url):
@@ -108,16 +88,22 @@ def answers(url):
         return False
 
 
+def refused(options):
+    """Start a server that must not start."""
+    with start(options):
+        pass
+
+
 def test_server_is_ready_inside_the_with_block_and_gone_after_it(repository):
-    with Server(repository, ready_model="tally") as server:
+    with start(ServerOptions(repository, ready_model="tally")) as server:
         url = f"http://{server.http_url}/v2/models/tally/ready"
         assert urllib.request.urlopen(url).status == 200
         assert "nv_inference_count" in urllib.request.urlopen(f"http://{server.metrics_url}/metrics").read().decode()
         assert "successfully loaded 'tally'" in server.log_path.read_text()
-        pids = [server.pid, *children(server.pid)]
-        assert len(pids) > 1
+        ours = [psutil.Process(server.pid), *processes(server.pid)]
+        assert len(ours) > 1
         assert server.poll() is None
-    assert not alive(pids)
+    assert not alive(ours)
     assert not (repository / "tally" / "1" / "__pycache__").exists()
 
 
@@ -129,18 +115,18 @@ def test_a_signal_stops_everything_with_status_0(serve, number):
     key = Path(re.search(r"admin key in (\S+)", line)[1])
     assert key.stat().st_mode & 0o777 == 0o600
     assert len(key.read_text()) >= 16
-    pids = children(process.pid)
+    ours = processes(process.pid)
     process.send_signal(number)
     assert process.wait(30) == 0
-    assert not alive(pids)
+    assert not alive(ours)
     assert not key.exists()
 
 
 def test_a_killed_launcher_takes_the_server_along(serve):
     process, _ = serve()
-    pids = children(process.pid)
+    ours = processes(process.pid)
     process.kill()
-    assert wait_until_dead(pids)
+    assert wait_until(lambda: not alive(ours))
 
 
 def test_a_killed_server_is_started_again_until_it_cannot(serve, repository):
@@ -158,27 +144,27 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(repository):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(LaunchError, match=f"port {port} cannot be used .*--http-port"):
-            Server(repository, ready_model="tally", http_port=port).start()
+            refused(ServerOptions(repository, ready_model="tally", http_port=port))
 
 
 def test_a_repository_without_releases_says_run_make_export(repository):
     (repository / "unet").mkdir()
     (repository / "unet" / "config.pbtxt").write_text('backend: "onnxruntime"')
     with pytest.raises(LaunchError, match="no release of unet: run `make export`"):
-        Server(repository, ready_model="tally").start()
+        refused(ServerOptions(repository, ready_model="tally"))
 
 
 def test_an_absent_repository_or_ready_model_is_named(tmp_path, repository):
     with pytest.raises(LaunchError, match="holds no model"):
-        Server(tmp_path / "elsewhere").start()
+        refused(ServerOptions(tmp_path / "elsewhere"))
     with pytest.raises(LaunchError, match="no model 'replace' to wait for"):
-        Server(repository).start()
+        refused(ServerOptions(repository))
 
 
 def test_a_model_that_fails_to_load_is_named_with_its_reason(repository):
     write(repository, "wrong", TALLY.replace("TYPE_FP32", "TYPE_FP16"), tally())
     with pytest.raises(LaunchError) as error:
-        Server(repository, ready_model="tally").start()
+        refused(ServerOptions(repository, ready_model="tally"))
     assert "'wrong' version 1 failed to load" in str(error.value)
     assert "input 'x' is FP32 [-1, -1] in the model and FP16 [-1, -1] in the config" in str(error.value)
     assert "model.py" not in str(error.value)
@@ -188,7 +174,7 @@ def test_a_config_that_does_not_parse_is_named(repository):
     (repository / "typo" / "1").mkdir(parents=True)
     (repository / "typo" / "config.pbtxt").write_text('backend: "onnxruntime"\nmax_batchsize: 1\n')
     with pytest.raises(LaunchError, match=r"typo[\s\S]*no field named \"max_batchsize\""):
-        Server(repository, ready_model="tally").start()
+        refused(ServerOptions(repository, ready_model="tally"))
 
 
 def test_a_damaged_release_is_named_before_anything_is_loaded(tmp_path):
@@ -198,27 +184,7 @@ def test_a_damaged_release_is_named_before_anything_is_loaded(tmp_path):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(LaunchError, match=r"release 1 of inpaint is damaged: unet/model.onnx has another SHA-256 .*"):
-        Server(repository).start()
-
-
-def test_a_missing_shared_libpython_names_the_package(monkeypatch):
-    monkeypatch.setattr(preflight, "libpython_name", lambda: "libpython3.99.so.1.0")
-    with pytest.raises(LaunchError, match=r"libpython3\.99\.so\.1\.0 .* apt-get install libpython3\.\d+"):
-        preflight.check_libpython()
-
-
-@pytest.mark.parametrize("found", [("glibc", "2.31"), ("", "")])
-def test_an_old_or_other_c_library_is_named(monkeypatch, found):
-    monkeypatch.setattr(preflight.platform, "libc_ver", lambda: found)
-    with pytest.raises(LaunchError, match=r"needs glibc 2\.35"):
-        preflight.check_glibc()
-
-
-@pytest.mark.parametrize("key", ["short", "a key with a space in it", "sixteen:of:these", "überlang-und-seltsam"])
-def test_an_unfit_admin_key_is_refused(monkeypatch, repository, key):
-    monkeypatch.setenv("RECAST_ADMIN_KEY", key)
-    with pytest.raises(LaunchError, match="RECAST_ADMIN_KEY must be 16 or more"):
-        Server(repository, ready_model="tally")
+        refused(ServerOptions(repository))
 
 
 def test_half_of_tls_and_absent_files_are_refused(repository, tmp_path, monkeypatch):
@@ -226,7 +192,9 @@ def test_half_of_tls_and_absent_files_are_refused(repository, tmp_path, monkeypa
     with pytest.raises(LaunchError, match="--tls-certificate and --tls-key"):
         configured(parse_arguments())
     with pytest.raises(LaunchError, match=r"TLS cannot use .*absent\.pem .*: No such file"):
-        Server(repository, ready_model="tally", tls=Tls(tmp_path / "absent.pem", tmp_path / "absent.key")).start()
+        refused(
+            ServerOptions(repository, ready_model="tally", tls=Tls(tmp_path / "absent.pem", tmp_path / "absent.key"))
+        )
 
 
 def test_a_machine_that_forbids_tracing_is_warned_of(repository, monkeypatch):
@@ -234,22 +202,9 @@ def test_a_machine_that_forbids_tracing_is_warned_of(repository, monkeypatch):
         raise PermissionError("this machine lets no process trace its own child")
 
     monkeypatch.setattr(hidden_arguments, "start", forbid)
-    with Server(repository, ready_model="tally") as server:
+    with start(ServerOptions(repository, ready_model="tally")) as server:
         assert "every user of this machine can read the admin key" in server.warnings[0]
         assert server.local.ready("tally")
-
-
-def test_an_open_address_without_tls_is_warned_of():
-    assert "without TLS" in Access("0.0.0.0", "a key").warnings()[0]
-    assert not Access("127.0.0.2", "a key").warnings()
-    assert not Access("localhost", "a key").warnings()
-    assert not Access("0.0.0.0", "a key", Tls(Path("server.pem"), Path("server.key"))).warnings()
-
-
-def test_numpy_2_is_refused(monkeypatch):
-    monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "2.4.0")
-    with pytest.raises(LaunchError, match=r"numpy below 2 and finds 2\.4\.0"):
-        preflight.check_numpy()
 
 
 def test_an_installed_tritonserver_serves_with_its_own_backends(repository, tmp_path_factory, monkeypatch):
@@ -260,7 +215,7 @@ def test_an_installed_tritonserver_serves_with_its_own_backends(repository, tmp_
     (home / "bin" / "tritonserver").symlink_to(wheel.tritonserver)
     monkeypatch.setenv("TRITONSERVER_HOME", str(home))
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{wheel.libraries}:{home / 'lib'}")
-    with Server(repository, ready_model="tally") as server:
+    with start(ServerOptions(repository, ready_model="tally")) as server:
         assert f"--backend-directory={home}/backends" in Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
         assert "successfully loaded 'tally'" in server.log_path.read_text()
 
@@ -271,7 +226,7 @@ def test_a_named_configuration_rules_where_a_model_has_it(repository, tmp_path):
     configs.mkdir()
     text = (repository / "tally" / "config.pbtxt").read_text()
     (configs / "small.pbtxt").write_text(text.replace("max_batch_size: 8", "max_batch_size: 3"))
-    with Server(repository, config="small", ready_model="tally") as server:
+    with start(ServerOptions(repository, config="small", ready_model="tally")) as server:
         sizes = {}
         for name in ("tally", "plain"):
             url = f"http://{server.http_url}/v2/models/{name}/config"
@@ -280,8 +235,3 @@ def test_a_named_configuration_rules_where_a_model_has_it(repository, tmp_path):
             ) as answer:
                 sizes[name] = json.load(answer)["max_batch_size"]
     assert sizes == {"tally": 3, "plain": 8}
-
-
-def test_an_unknown_configuration_is_refused_with_the_known_ones():
-    with pytest.raises(LaunchError, match=r"no model of .* has a configuration 'gpu'; known are cuda, openvino"):
-        preflight.check_repository(ROOT / "model_repository", "replace", "gpu")

@@ -9,7 +9,8 @@ from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
 from serving.launcher.control_client import CallError
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from tests.served.onnx_models import LOOKUP, SCALE_ROWS, TALLY, identity, lookup, scale_rows, tally, write
 from tests.served.triton_calls import at_once, call
 
@@ -47,7 +48,7 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def running(repository):
-    with Server(repository, ready_model="tally") as server:
+    with start(ServerOptions(repository, ready_model="tally")) as server:
         yield server
 
 

@@ -7,7 +7,8 @@ import pytest
 import recast
 
 from benchmarks.fleet import free_ports
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 
 FORWARDER = Path(__file__).parents[2] / "docker/kubernetes/pools/parse"
 
@@ -28,7 +29,7 @@ def mounted(folder: Path, url: str) -> Path:
 
 def test_the_forwarder_answers_as_the_language_model_does(server, tmp_path):
     sentences = ["Replace the car with a bicycle", "get rid of the dog", "make the house blue"]
-    with Server(mounted(tmp_path, server.grpc_url), ready_model="parse") as forwarder:
+    with start(ServerOptions(mounted(tmp_path, server.grpc_url), ready_model="parse")) as forwarder:
         with recast.Client(server.grpc_url) as near, recast.Client(forwarder.grpc_url) as far:
             for sentence in sentences:
                 ours, theirs = far.parse(sentence), near.parse(sentence)
@@ -49,6 +50,6 @@ def test_the_forwarder_answers_as_the_language_model_does(server, tmp_path):
 
 
 def test_a_language_model_that_is_away_is_a_typed_error(tmp_path):
-    with Server(mounted(tmp_path, f"127.0.0.1:{free_ports(1)[0]}"), ready_model="parse") as forwarder:
+    with start(ServerOptions(mounted(tmp_path, f"127.0.0.1:{free_ports(1)[0]}"), ready_model="parse")) as forwarder:
         with recast.Client(forwarder.grpc_url, retries=0) as client, pytest.raises(recast.Restarting):
             client.parse("Replace the car with a bicycle")

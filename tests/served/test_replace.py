@@ -9,7 +9,8 @@ import tritonclient.grpc as triton
 from PIL import Image
 from recast import Client
 
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from tests.conftest import REPOSITORY
 from tests.served.pictures import encoded, tensor
 
@@ -59,7 +60,7 @@ def test_half_the_bits_paint_much_the_same_and_leave_the_background(edit, scenes
     """--config openvino, which computes in bf16 on processors that can."""
     picture, name = scenes[0]
     exact = edit(0, num_inference_steps=8)
-    with Server(REPOSITORY, config="openvino") as server, Client(server.grpc_url, timeout=120) as client:
+    with start(ServerOptions(REPOSITORY, config="openvino")) as server, Client(server.grpc_url, timeout=120) as client:
         prompt = f"Replace the {name} with a boat"
         answers = [client.replace(picture, prompt, seed=11, num_inference_steps=8) for _ in range(2)]
     assert answers[0].png == answers[1].png

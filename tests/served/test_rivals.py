@@ -12,9 +12,10 @@ from PIL import Image
 from benchmarks.compare.systems import ask
 from benchmarks.rivals.pipeline import CHECKPOINTS, Pipeline
 from benchmarks.rivals.request import Request
-from benchmarks.rivals.servers import WARM_UP, rival_server
+from benchmarks.rivals.servers import WARM_UP, rival_options
 from export.demo import world
 from serving.errors import EditError
+from serving.launcher.server import start
 from tests.served.pictures import encoded
 
 STEPS = 2
@@ -79,7 +80,10 @@ def test_a_request_that_cannot_be_served_costs_its_neighbours_nothing(pipeline, 
 @pytest.mark.parametrize("kind", WARM_UP)
 def test_rival_server_answers_edits_that_come_together(kind, pipeline, requests, tmp_path):
     alone = pipeline.edit_all(requests)
-    with rival_server(kind, tmp_path, "fp32") as server, triton.InferenceServerClient(server.grpc_url) as client:
+    with (
+        start(rival_options(kind, tmp_path, "fp32")) as server,
+        triton.InferenceServerClient(server.grpc_url) as client,
+    ):
         with ThreadPoolExecutor(len(requests)) as pool:
             answers = list(pool.map(lambda request: ask(client, kind, request), requests))
         statistics = client.get_inference_statistics(kind).model_stats[0]

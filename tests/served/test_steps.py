@@ -8,7 +8,8 @@ import pytest
 import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from tests.served.onnx_models import TALLY, tally, write
 from tests.served.triton_calls import at_once, call
 
@@ -20,7 +21,7 @@ def client(tmp_path_factory):
     for step in (Path(__file__).parent / "steps").iterdir():
         shutil.copytree(step, folder / step.name / "7")
         (folder / step.name / "7" / "config.pbtxt").rename(folder / step.name / "config.pbtxt")
-    with Server(folder, ready_model="outer") as server:
+    with start(ServerOptions(folder, ready_model="outer")) as server:
         yield grpc.InferenceServerClient(server.grpc_url)
 
 

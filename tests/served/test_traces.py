@@ -7,7 +7,8 @@ from recast import Client
 
 from benchmarks.traces import PICTURE, collector, tree
 from serving.launcher.preflight import LaunchError
-from serving.launcher.server import Server
+from serving.launcher.server import start
+from serving.launcher.server_options import ServerOptions
 from serving.launcher.telemetry import Traces
 from tests.conftest import REPOSITORY
 
@@ -23,7 +24,10 @@ def collected():
 
 @pytest.fixture(scope="module")
 def client(collected):
-    with Server(REPOSITORY, traces=Traces(collected.url, rate=SELDOM)) as server, Client(server.grpc_url) as running:
+    with (
+        start(ServerOptions(REPOSITORY, traces=Traces(collected.url, rate=SELDOM))) as server,
+        Client(server.grpc_url) as running,
+    ):
         yield running
 
 

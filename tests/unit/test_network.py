@@ -1,5 +1,6 @@
 """What the onnxruntime backend does without Triton: merging, splitting, refusing."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from serving.onnx_backend.network import ConfigError, InputError, Network, input_error
+from serving.onnx_backend.config import ConfigError, Settings
+from serving.onnx_backend.network import InputError, Network, input_error
 from tests.served.onnx_models import graph, identity, lookup, tally
 
 FLOAT = TensorProto.FLOAT
@@ -113,6 +115,30 @@ def test_an_optional_input_may_be_left_out_where_the_model_has_a_default(tmp_pat
 def test_an_input_that_the_config_leaves_out_is_named(tmp_path):
     with pytest.raises(ConfigError, match="the model also needs input 'x'"):
         network(tmp_path, tally(), [], [port("doubled", [-1])])
+
+
+def test_a_configs_parameters_are_read_once_and_what_is_not_given_has_its_default():
+    given = {"intra_op_thread_count": "3", "inter_op_thread_count": "2", "rows_at_once": "4"}
+    parameters = {name: {"string_value": value} for name, value in given.items()}
+    assert Settings.of({"parameters": parameters}, None) == Settings(None, 3, 2, 4)
+    cores = len(os.sched_getaffinity(0))
+    assert Settings.of({}, 1) == Settings(1, cores)
+    assert Settings.of({"parameters": threads(0)}, None) == Settings(None, cores)
+    assert Settings.of(OPENVINO, None) == Settings(None, cores, openvino={})
+
+
+@pytest.mark.parametrize("value", ["", "many", "-1", "1.5"])
+def test_a_parameter_that_is_no_number_is_named(value):
+    with pytest.raises(ConfigError, match=f"parameter rows_at_once is '{value}'; it must be a whole number"):
+        Settings.of({"parameters": {"rows_at_once": {"string_value": value}}}, None)
+
+
+def test_an_unknown_parameter_or_accelerator_is_named_with_the_known_ones():
+    with pytest.raises(ConfigError, match="unknown parameters threads; known: intra_op_thread_count, inter_op"):
+        Settings.of({"parameters": {"threads": {"string_value": "1"}}}, None)
+    accelerators = {"gpu_execution_accelerator": [{"name": "openvino"}]}
+    with pytest.raises(ConfigError, match="no execution accelerator 'openvino'; only openvino, on CPUs"):
+        Settings.of({"optimization": {"execution_accelerators": accelerators}}, 0)
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
