@@ -94,8 +94,8 @@ def _trie(sequences: Sequence[Sequence[int]]) -> dict:
     return root
 
 
-class Answer:
-    """One sentence's answer as it grows, token by token.
+class AnswerState:
+    """How far the answer to one sentence has come in the grammar: it grows token by token.
 
     `allowed` are the tokens that may come next (empty: the answer is complete); `advance` takes one of them.
     The values are tokenised together with what follows them, as a tokeniser would cut the whole text.
