@@ -100,10 +100,16 @@ def pending(text: str, queues: frozenset[str] = QUEUES) -> dict[str, int]:
 
 
 def page(metrics: str, timeout: float = 1.0) -> str:
-    """The page of metrics at host:port `metrics`; raises OSError. `timeout` in seconds."""
+    """The page of metrics at host:port `metrics`; OSError without a good answer. `timeout` in seconds."""
     connection = http.client.HTTPConnection(metrics, timeout=timeout)
     try:
         connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
+        answer = connection.getresponse()
+        content = answer.read().decode(errors="replace")
+    except http.client.HTTPException as error:
+        raise OSError(f"no good answer from {metrics}: {error!r}") from error
     finally:
         connection.close()
+    if answer.status != http.client.OK:
+        raise OSError(f"no good answer from {metrics}: status {answer.status}")
+    return content

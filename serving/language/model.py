@@ -18,12 +18,13 @@ from transformers.cache_utils import DynamicLayer
 from serving.intents import INTENTS, NO_EDIT
 from serving.language.grammar import START, AnswerState
 from serving.language.memory import bytes_needed, placement
-from serving.language.settings import QUANTISATIONS
 
 SYSTEM_PROMPT = (
     "Answer with the edit that the sentence asks for, as JSON. "
     f"intent is {', '.join(INTENTS)} or {NO_EDIT}; target and replacement are words of the sentence."
 )
+QUANTISATIONS = (None, "nf4", "nf4_double")
+"""As in parse.json: NF4, and NF4 whose blocks' absolute maxima are quantised once more."""
 SEAM_SENTENCES = ("a", "Z", "7", "é", "你", '"', "(")
 """Sentences with different first letters: what their prompts share are the template's own tokens."""
 

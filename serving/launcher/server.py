@@ -4,6 +4,7 @@ with Server(repository) as server:
     client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 """
 
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -76,6 +77,7 @@ class Server:
         self.exit_timeout = exit_timeout
         self.hung_after = hung_after
         self._echo = echo
+        self._probe_id = secrets.token_hex(16)
         self._given_log = log_path
         self.warnings: list[str] = []
         self._process: subprocess.Popen | None = None
@@ -106,7 +108,7 @@ class Server:
     @property
     def local(self) -> Local:
         """Control and inference from this machine, whatever TLS is on."""
-        return Local(self.http_url, self.admin_key)
+        return Local(self.http_url, self.admin_key, self._probe_id)
 
     @property
     def grpc_url(self) -> str:
@@ -222,7 +224,11 @@ class Server:
         """What the models must know of their server, as environment variables."""
         in_flight = folder / IN_FLIGHT
         in_flight.mkdir(exist_ok=True)
-        return {variables.INFLIGHT: str(in_flight), variables.METRICS: self.metrics_url}
+        return {
+            variables.INFLIGHT: str(in_flight),
+            variables.METRICS: self.metrics_url,
+            variables.PROBE_ID: self._probe_id,
+        }
 
     def _command(self, prefix: str) -> list[str]:
         # Both backends have stubs; an installed tritonserver's onnxruntime is C++ and has none.

@@ -10,12 +10,12 @@ import time
 from collections import Counter
 
 from serving.launcher.control_client import CallError
-from serving.launcher.health_probe import Canary
+from serving.launcher.health_probe import HealthProbe
 from serving.launcher.preflight import LaunchError
 from serving.launcher.processes import Stub, stubs
 from serving.launcher.server import Server
 from serving.launcher.shared_memory import FOLDER
-from serving.topology import NETWORKS, REPLACE
+from serving.topology import REPLACE, networks_of
 
 LOOK_EVERY = 0.25
 LIVE_EVERY, LIVE_WITHIN = 1.0, 10.0
@@ -35,7 +35,7 @@ class Supervisor:
         self.server = server
         self.restarts: Counter[str] = Counter()
         patience = 2 * (server.hung_after or HUNG_AFTER)  # what hangs ends itself before
-        self._canary = Canary(server.local, patience) if server.ready_model == REPLACE else None
+        self._health_probe = HealthProbe(server.local, patience) if server.ready_model == REPLACE else None
         self._mended: dict[str, float] = {}
         self._failures = 0
         self._begin()
@@ -98,14 +98,14 @@ class Supervisor:
 
     def _mend_step(self) -> str | None:
         """Reload a step that fails, and its networks; why the server must be started again if that did not help."""
-        failed = self._canary.look() if self._canary else None
+        failed = self._health_probe.look() if self._health_probe else None
         if failed is None:
             return None
         now = time.monotonic()
         if now - self._mended.get(failed.step, -STEADY) < STEADY:
             return str(failed)
         self._mended[failed.step] = now
-        models = [failed.step, *NETWORKS[failed.step]]
+        models = [failed.step, *networks_of(failed.step)]
         if failed.hung:  # what does not answer does not unload either
             for stub in self._known.values():
                 if stub.model in models:
@@ -123,8 +123,8 @@ class Supervisor:
             except CallError as error:
                 return f"'{model}' could not be loaded again: {error}"
             self._tell(model, f"'{model}': {why}", started)
-        if models and self._canary:
-            self._canary.soon()
+        if models and self._health_probe:
+            self._health_probe.soon()
         return None
 
     def _restart(self, why: str) -> None:

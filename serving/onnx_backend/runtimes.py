@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
-
-from serving.recent import Recent
+from cachetools import LRUCache
 
 Tensors = dict[str, np.ndarray]
 SLICE = "rows_at_once"
@@ -125,7 +124,7 @@ class OpenVino:
         self.inputs = [self._port(port) for port in self._model.inputs]
         self.outputs = [self._port(port) for port in self._model.outputs]
         self._any_shape = None if lanes else self._compile(self._model, 1)[0]
-        self._compiled: Recent[dict[int, list[Any]]] = Recent(self.SHAPES)
+        self._compiled: LRUCache[frozenset, dict[int, list[Any]]] = LRUCache(self.SHAPES)
         self._compiling = Lock()
 
     def run(self, names: Sequence[str], inputs: Tensors) -> list[np.ndarray]:
@@ -144,19 +143,20 @@ class OpenVino:
 
     def _fixed(self, inputs: Tensors) -> dict[int, list[Any]]:
         """For rows of these shapes: the request that computes one with all threads (0), and by size those of lanes."""
-        shapes = {name: array.shape[1:] for name, array in inputs.items()}
-
-        def compile_all() -> dict[int, list[Any]]:
-            models = {size: self._model.clone() for size in self.SIZES}
-            for size, model in models.items():
-                model.reshape({name: [size, *shape] for name, shape in shapes.items()})
-            return {
-                0: self._compile(models[1], 1),
-                **{size: self._compile(models[size], self._lanes) for size in self.SIZES},
-            }
-
+        shapes = frozenset((name, array.shape[1:]) for name, array in inputs.items())
         with self._compiling:
-            return self._compiled.get(frozenset(shapes.items()), compile_all)
+            if shapes not in self._compiled:
+                self._compiled[shapes] = self._compile_sizes(dict(shapes))
+            return self._compiled[shapes]
+
+    def _compile_sizes(self, shapes: dict[str, tuple[int, ...]]) -> dict[int, list[Any]]:
+        models = {size: self._model.clone() for size in self.SIZES}
+        for size, model in models.items():
+            model.reshape({name: [size, *shape] for name, shape in shapes.items()})
+        return {
+            0: self._compile(models[1], 1),
+            **{size: self._compile(models[size], self._lanes) for size in self.SIZES},
+        }
 
     def _compile(self, model: Any, streams: int) -> list[Any]:
         """One request for each of `streams`, which share out the threads."""

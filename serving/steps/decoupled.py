@@ -23,20 +23,20 @@ class StreamingStep(Step):
         """Yield the outputs of each response but the last, and return those of the last; raises EditError."""
         raise NotImplementedError
 
-    def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
+    def execute(self, requests) -> None:  # type: ignore[override]  # the responses go through the sender
         for request in requests:
             started, sender = time.perf_counter(), request.get_response_sender()
             with watched(), self.counted(1):
-                answer = guarded(self._send_all_but_the_last, request, sender)
-            sender.send(response(answer), flags=FINAL)
-            self.note(request, answer, started)
+                result = guarded(self._send_all_but_the_last, request, sender)
+            sender.send(response(result), flags=FINAL)
+            self.note(request, result, started)
 
     def _send_all_but_the_last(self, request, sender) -> Outputs:
         caller = Caller(request, gone=sender.is_cancelled)
         caller.check()  # one that was cancelled in the queue is not begun
-        answers = self.respond_each(request, caller)
+        responses = self.respond_each(request, caller)
         while True:
             try:
-                sender.send(response(next(answers)))
+                sender.send(response(next(responses)))
             except StopIteration as end:
                 return end.value

@@ -63,7 +63,7 @@ class TritonPythonModel(StreamingStep):
 
     def painter_for(self, request) -> Painter:
         """That of the release which shall answer; both are here while there is a canary."""
-        release = self.sharing.release_for(key_of(request))
+        release = self.canary.release_for(key_of(request))
         if release not in self.painters:
             self.painters[release] = Painter(self.repository / "inpaint" / str(release), release, STEP)
         return self.painters[release]

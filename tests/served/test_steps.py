@@ -12,14 +12,13 @@ from tritonclient.utils import InferenceServerException
 
 from serving.launcher.control_client import CallError
 from serving.launcher.server import Server
-from serving.steps.canary import drawn as position
+from serving.steps.canary import share_point
 from tests.served.onnx_models import TALLY, tally, write
 from tests.served.triton_calls import at_once, call
 
-
 STEPS = Path(__file__).parent / "steps"
 CANARIES = {"divided": {"release": 7, "canary": 8, "share": 0.5}, "orphan": {"release": 7, "canary": 8, "share": 0.0}}
-"""Copies of the step `together`: one shares its requests with release 7, one passes all on to a release 7 that is gone."""
+"""Copies of the step `together`: one shares its requests with release 7, the other's release 7 is gone."""
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +119,8 @@ def test_a_call_of_a_model_that_is_not_there_is_restarting(client):
 
 @pytest.mark.parametrize("out_of_memory", [b"python", b"torch", b"onnxruntime"])
 def test_a_request_without_memory_is_overloaded_and_costs_its_neighbours_nothing(client, out_of_memory):
-    one, failed, two = at_once(client, "together", [{"prompt": words(word)} for word in (b"one", out_of_memory, b"two")])
+    prompts = (b"one", out_of_memory, b"two")
+    one, failed, two = at_once(client, "together", [{"prompt": words(prompt)} for prompt in prompts])
     assert (one["answer"].item(), two["answer"].item()) == (b"one 7", b"two 7")
     assert failed.status() == "StatusCode.UNAVAILABLE"
     assert failed.message().startswith("overloaded: there is no memory for this request now")
@@ -129,7 +129,7 @@ def test_a_request_without_memory_is_overloaded_and_costs_its_neighbours_nothing
 def test_a_canary_answers_its_share_and_passes_on_the_others(client):
     prompts = [f"word {n}".encode() for n in range(16)]
     answers = at_once(client, "divided", [{"prompt": words(prompt)} for prompt in prompts])
-    expected = [b"%s %d" % (prompt, 8 if position(prompt) < 0.5 else 7) for prompt in prompts]
+    expected = [b"%s %d" % (prompt, 8 if share_point(prompt) < 0.5 else 7) for prompt in prompts]
     assert [answer["answer"].item() for answer in answers] == expected
     assert len({answer[-1:] for answer in expected}) == 2
 
@@ -146,7 +146,7 @@ def test_a_request_for_a_release_that_is_gone_is_restarting_and_logged(client, l
     with pytest.raises(InferenceServerException) as error:
         infer(client, "orphan", b"well", request_id="for-the-gone")
     assert error.value.status() == "StatusCode.UNAVAILABLE"
-    assert error.value.message().removeprefix("[request id: for-the-gone] ").startswith("restarting: the model 'orphan'")
+    assert "restarting: the model 'orphan' is being started again" in error.value.message()
     assert logged("for-the-gone")["outcome"] == "restarting"
 
 
