@@ -7,7 +7,7 @@ TRITONSERVER_HOME = "TRITONSERVER_HOME"
 
 # Set by the launcher, read by the processes of the models. Absent under a tritonserver that was started otherwise.
 METRICS = "RECAST_METRICS"
-"""host:port of Triton's metrics. Read by admit, which without it lets everybody in."""
+"""host:port of Triton's metrics. Read by admit, which without it admits everybody."""
 INFLIGHT = "RECAST_INFLIGHT"
 """The folder in which each process of a step tells how many requests it works on (see `serving.inflight`)."""
 PROBE_ID = "RECAST_PROBE_ID"

@@ -20,7 +20,7 @@ from serving.topology import REPLACE_STREAM, STEPS
 
 QUEUES = frozenset(STEPS)
 WORKING = QUEUES | {REPLACE_STREAM}
-"""Where an edit is under way. One that waits for replace_stream is not: it has yet to be let in."""
+"""Where an edit is under way. One that waits for replace_stream is not: it has yet to be admitted."""
 _PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]+)".*\} (\S+)$', re.MULTILINE)
 _COUNT = struct.Struct("=q")
 
@@ -104,12 +104,12 @@ def page(metrics: str, timeout: float = 1.0) -> str:
     connection = http.client.HTTPConnection(metrics, timeout=timeout)
     try:
         connection.request("GET", "/metrics")
-        answer = connection.getresponse()
-        content = answer.read().decode(errors="replace")
+        response = connection.getresponse()
+        content = response.read().decode(errors="replace")
     except http.client.HTTPException as error:
         raise OSError(f"no good answer from {metrics}: {error!r}") from error
     finally:
         connection.close()
-    if answer.status != http.client.OK:
-        raise OSError(f"no good answer from {metrics}: status {answer.status}")
+    if response.status != http.client.OK:
+        raise OSError(f"no good answer from {metrics}: status {response.status}")
     return content

@@ -1,4 +1,4 @@
-"""The language model behind `parse`: chat prompts in, grammatical answers out, several prompts together.
+"""The language model behind `parse`: chat prompts in, grammatical answer texts out, several prompts together.
 
 Only the parse step and the training import this module: it needs torch and transformers.
 """
@@ -30,7 +30,7 @@ SEAM_SENTENCES = ("a", "Z", "7", "é", "你", '"', "(")
 
 
 def chat_prompt(tokenizer, sentence: str) -> str:
-    """The text up to and with the answer's fixed start, in the checkpoint's own chat template."""
+    """The text up to and with the answer text's fixed start, in the checkpoint's own chat template."""
     # "<|" could spell one of the template's own marks.
     messages = [
         {"role": "system", "content": SYSTEM_PROMPT},

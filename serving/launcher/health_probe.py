@@ -1,4 +1,4 @@
-"""A real inference on every step of a running server: a warm-up, and proof that it works, not only answers.
+"""A real inference on admit and every step of a running server: a warm-up, and proof that they work.
 
 The picture and its mask are made up, so it does not matter what the weights know.
 """

@@ -1,4 +1,4 @@
-"""A step that answers as it goes: a decoupled Triton Python model."""
+"""A step that responds as it goes: a decoupled Triton Python model."""
 
 import time
 from collections.abc import Generator

@@ -18,7 +18,7 @@ from serving.steps.step import Step, guarded
 from serving.steps.tensors import Outputs, bytes_tensor, text
 
 REMEMBERED = 1000
-"""Sentences. Decoding is greedy: the same one has the same answer."""
+"""Sentences. Decoding is greedy: the same one has the same answer text."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class TritonPythonModel(Step):
         new = [sentence for sentence in asked if sentence not in known]
         fresh = dict(zip(new, self.model.answer(new), strict=True))
         self.answer_texts.update(fresh)
-        answers = known | fresh
+        texts = known | fresh
         return [
-            guarded(self._outputs, *answers[sentence], started, deadline) if isinstance(sentence, str) else sentence
+            guarded(self._outputs, *texts[sentence], started, deadline) if isinstance(sentence, str) else sentence
             for sentence, deadline in zip(sentences, deadlines, strict=True)
         ]
 

@@ -77,12 +77,12 @@ class RemoteParse:
         tensor = triton.InferInput("prompt", [1, 1], "BYTES")
         tensor.set_data_from_numpy(bytes_tensor(sentence))
         try:
-            answer = self._client.infer(
+            response = self._client.infer(
                 "parse", [tensor], client_timeout=left, timeout=int(left * 1e6), request_id=request_id
             )
         except InferenceServerException as error:
             raise failure(error, deadline) from None
-        return {name: answer.as_numpy(name) for name in OUTPUTS}
+        return {name: response.as_numpy(name) for name in OUTPUTS}
 
     def close(self) -> None:
         self._client.close()

@@ -1,6 +1,7 @@
 """serving.steps.step inside a real tritonserver: what every step of ours relies on."""
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
+from serving.environment import INFLIGHT
+from serving.inflight import InFlight
 from serving.launcher.control_client import CallError
 from serving.launcher.server import Server
 from serving.steps.canary import share_point
+from tests.conftest import REPOSITORY
 from tests.served.onnx_models import TALLY, tally, write
 from tests.served.triton_calls import at_once, call
 
@@ -29,6 +33,11 @@ def server(tmp_path_factory):
         place(step, folder / step.name, 7)
     place(STEPS / "together", folder / "divided", 7, 8)
     place(STEPS / "together", folder / "orphan", 8)
+    shutil.copytree(REPOSITORY / "admit", folder / "admit")
+    config = (REPOSITORY / "admit" / "config.pbtxt").read_text()
+    for name, number in (("all", 2), ("least", 2), ("bulk", 1)):
+        config = re.sub(rf'(key: "{name}" value {{ string_value: )"\d+"', rf'\1"{number}"', config)
+    (folder / "admit" / "config.pbtxt").write_text(config)
     (folder / "releases.json").write_text(json.dumps(CANARIES))
     with Server(folder, ready_model="outer") as server:
         yield server
@@ -166,6 +175,12 @@ def test_the_servers_own_inferences_are_not_logged(server, client, logged):
     assert server.local.probe_id not in server.log_path.read_text()
 
 
+def ask_for(client, seconds, model, prompt):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        infer(client, model, prompt)
+
+
 def infer(client, model, prompt, **options):
     tensor = grpc.InferInput("prompt", [1, 1], "BYTES")
     tensor.set_data_from_numpy(words(prompt))
@@ -176,3 +191,13 @@ def test_parameters_of_any_type_can_be_passed_on(client):
     for key in range(8):
         given = {"canary_key": str(key), "count": 3, "on": True, "share": 0.5}
         assert infer(client, "divided", b"well", parameters=given).as_numpy("answer").item().startswith(b"well")
+
+
+def test_a_health_probe_is_no_edit_that_admit_would_refuse(server, client):
+    variables = Path(f"/proc/{server.pid}/environ").read_bytes().decode().split("\0")
+    (folder,) = (variable.partition("=")[2] for variable in variables if variable.startswith(f"{INFLIGHT}="))
+    with InFlight("inpaint", Path(folder)).counting(2):
+        with pytest.raises(InferenceServerException, match="overloaded: as many"):
+            ask_for(client, 30, "admit", b"well")  # until admit has measured what is under way
+        for _ in range(5):
+            assert server.local.infer("admit", {"prompt": words(b"well")}, 10)["admitted_prompt"].item() == b"well"
