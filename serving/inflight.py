@@ -21,7 +21,8 @@ from serving.topology import REPLACE_STREAM, STEPS
 QUEUES = frozenset(STEPS)
 WORKING = QUEUES | {REPLACE_STREAM}
 """Where an edit is under way. One that waits for replace_stream is not: it has yet to be admitted."""
-_PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]+)".*\} (\S+)$', re.MULTILINE)
+_NUMBER = r"\d+\.?\d*(?:e\+?\d+)?"
+_PENDING = re.compile(rf'^nv_inference_pending_request_count\{{model="([^"]+)".*\}} ({_NUMBER})$', re.MULTILINE)
 _COUNT = struct.Struct("=q")
 
 

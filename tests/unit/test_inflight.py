@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import contextmanager
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from serving.inflight import InFlight, in_flight, page, pending
+from serving.topology import STEPS
 
 
 @contextmanager
@@ -44,15 +47,33 @@ def test_a_page_that_is_no_text_is_read():
         assert set(pending(page(metrics)).values()) == {0}
 
 
-def test_waiting_requests_are_read_from_a_page_of_metrics():
-    page = """# TYPE nv_inference_pending_request_count gauge
+PAGE = """# HELP nv_inference_pending_request_count Instantaneous number of pending requests awaiting execution
+# TYPE nv_inference_pending_request_count gauge
 nv_inference_pending_request_count{model="inpaint",version="1"} 3
-nv_inference_pending_request_count{model="inpaint",version="2"} 4
+nv_inference_pending_request_count{model="inpaint",version="2"} 4.000000
 nv_inference_pending_request_count{model="mask",version="1"} 1
 nv_inference_pending_request_count{model="unet",version="1"} 99
+# TYPE nv_inference_exec_count counter
 nv_inference_exec_count{model="parse",version="1"} 50
 """
-    assert pending(page) == {"inpaint": 7, "mask": 1, "parse": 0}
+
+
+def test_waiting_requests_are_read_from_a_page_of_metrics():
+    assert pending(PAGE) == {"inpaint": 7, "mask": 1, "parse": 0}
+
+
+def test_waiting_requests_are_those_that_prometheus_reads():
+    theirs = Counter()
+    for family in text_string_to_metric_families(PAGE):
+        for sample in family.samples:
+            if sample.name == "nv_inference_pending_request_count":
+                theirs[sample.labels["model"]] += int(sample.value)
+    assert pending(PAGE, frozenset(theirs)) == theirs
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "", "many", "-"])
+def test_a_page_with_garbage_for_numbers_is_read(value):
+    assert pending(f'nv_inference_pending_request_count{{model="mask",version="1"}} {value}') == dict.fromkeys(STEPS, 0)
 
 
 MODELS = frozenset({"mask"})
