@@ -25,7 +25,7 @@ def share(canary):
     return {release: answers.count(release) / len(KEYS) for release in set(answers)}
 
 
-def test_without_a_ledger_or_a_canary_a_release_answers_all(tmp_path, write):
+def test_without_a_release_state_or_a_canary_a_release_answers_all(tmp_path, write):
     canary = Canary(tmp_path, "mask", 2)
     assert share(canary) == {2: 1}
     write(release=1, canary=None, share=0.0)
