@@ -41,7 +41,7 @@ from export import skeleton
 from export.demo import world
 from export.demo.tiny_qwen2 import answer_text
 from serving.diffusion.options import Options
-from serving.language.grammar import START, Answer
+from serving.language.grammar import START, AnswerState
 from serving.language.instruction import Edit
 from serving.language.memory import bytes_needed
 from serving.language.model import own_quantisation
@@ -154,7 +154,7 @@ def ask(server: RunningServer) -> tuple[float, str]:
 
 def choices(tokenizer: Any, said: str) -> int:
     """How many tokens of an answer had an alternative: each is a call of the model, the others cost none."""
-    answer = Answer(SENTENCE, lambda texts: tokenizer(list(texts), add_special_tokens=False).input_ids)
+    answer = AnswerState(SENTENCE, lambda texts: tokenizer(list(texts), add_special_tokens=False).input_ids)
     tokens, count = tokenizer(said.removeprefix(START), add_special_tokens=False).input_ids, 0
     answer.forced()
     while answer.allowed:

@@ -1,9 +1,11 @@
 """Named checkpoints, and what they need beside their own files."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from serving.language.settings import ParseSettings
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Preset:
 
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo" / "weights"
-PARSE = {"quantisation": "nf4", "max_prompt_chars": 1000}
+PARSE = asdict(ParseSettings())
 MASK = {"threshold": 0.5, "template": "{}"}
 INPAINT = {"num_inference_steps": 20, "guidance_scale": 4.0, "scheduler": {}}
 

@@ -9,6 +9,7 @@ ADMIN_KEY = "RECAST_ADMIN_KEY"
 TRITONSERVER_HOME = "TRITONSERVER_HOME"
 METRICS = "RECAST_METRICS"
 INFLIGHT = "RECAST_INFLIGHT"
+PROBE_ID = "RECAST_PROBE_ID"
 HUNG_AFTER = "RECAST_HUNG_AFTER"
 ARGUMENT = "RECAST_ARGUMENT_"
 
@@ -33,6 +34,7 @@ VARIABLES = (
     Variable(TRITONSERVER_HOME, LAUNCHER, "folder of an installed tritonserver", "the one of nvidia-pytriton"),
     Variable(METRICS, MODELS, "host:port of Triton's metrics, which admit reads", "everybody is admitted"),
     Variable(INFLIGHT, MODELS, "folder where processes count their in-flight requests", "none are counted"),
+    Variable(PROBE_ID, MODELS, "request id of the launcher's own inferences, known to no caller", "there are none"),
     Variable(HUNG_AFTER, MODELS, "seconds without progress after which a process ends itself", "never"),
     Variable(ARGUMENT, MODELS, "and a number: arguments of tritonserver that hold the admin key", "none do"),
     Variable("RECAST_URL", CLIENT, "host:port of the server's gRPC", "localhost:8001"),

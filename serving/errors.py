@@ -18,8 +18,8 @@ NAMES = frozenset(
 class EditError(Exception):
     """A request that cannot be served: `name` is one of NAMES, `sentence` says why and what to do.
 
-    `str(error)` is the message on the wire: "name: sentence". `noted` tells that the journal of the step that raised
-    it has it, and later ones need not.
+    `str(error)` is the message on the wire: "name: sentence". `noted` tells that the edit log of the step that
+    raised it has it, and later ones need not.
     """
 
     noted = False

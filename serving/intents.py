@@ -7,6 +7,9 @@ read these records; nothing else in serving knows an intent by its name.
 from dataclasses import dataclass
 from typing import Literal
 
+MAX_PROMPT_CHARS = 1000
+"""Characters of a sentence, and of each text that comes of it or goes with it: target, caption, negative prompt."""
+
 MaskShape = Literal["outline", "loose_box", "cleared_box"]
 """See `serving.segmentation.edit_mask`."""
 

@@ -8,14 +8,19 @@ NETWORKS: dict[str, tuple[str, ...]] = {
 """The steps of an edit in their order, and the networks that each calls and is released with."""
 STEPS = tuple(NETWORKS)
 ADMIT = "admit"
-"""Where an edit gets its place before the first step."""
+"""Where an edit is admitted, or refused, before the first step. It calls nothing and has no release."""
+PROBED = (ADMIT, *STEPS)
+"""What the launcher's health probe asks, in this order: everything an edit goes through."""
 REPLACE, REPLACE_STREAM = "replace", "replace_stream"
 ENTRY_POINTS = (REPLACE, REPLACE_STREAM)
 """Where callers come in: the ensemble, and the decoupled model that runs the same chain."""
 SERVED_BY: dict[str, tuple[str, ...]] = {"inpaint": (REPLACE_STREAM,)}
 """Entry points that serve a step's release themselves: they have its files, beside a model.py of their own."""
-HEALTH_PROBE = "canary"
-"""The request id of the launcher's own inferences, which are no edits."""
+
+
+def networks_of(model: str) -> tuple[str, ...]:
+    """The networks that a step calls; none for admit and the entry points."""
+    return NETWORKS.get(model, ())
 
 
 def released_with(step: str) -> tuple[str, ...]:

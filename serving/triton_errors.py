@@ -20,6 +20,8 @@ _PREFIX = re.compile(r"\A(?:\[request id: [^\]]*\] )?(?:in ensemble '[^']*', )*"
 
 # Triton's words for a model whose process is dead, and for one that is not there between an unload and a load.
 _AWAY = ("is not healthy", "not ready", "has no available versions", "is stopping")
+# Its words for one whose queue is full, and for a request that waited there for longer than it may.
+_BUSY = ("exceeds maximum queue size", "request timeout expired")
 
 
 class CallFailure(Exception):
@@ -39,3 +41,8 @@ def parse_error(message: str) -> EditError | None:
 def is_away(message: str) -> bool:
     """Whether Triton's message says that a model, or the process behind it, is gone for a moment."""
     return any(words in message.lower() for words in _AWAY)
+
+
+def is_busy(message: str) -> bool:
+    """Whether Triton's message says that a request found no room in a model's queue, or no end of it in time."""
+    return any(words in message.lower() for words in _BUSY)

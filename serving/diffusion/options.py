@@ -5,11 +5,11 @@ import secrets
 from dataclasses import dataclass
 
 from serving.errors import EditError
+from serving.intents import MAX_PROMPT_CHARS
 
 MAX_STEPS = 100
 MAX_GUIDANCE_SCALE = 30.0
 MAX_IMAGES = 8
-MAX_PROMPT_CHARS = 1000
 MAX_SEED = 2**63 - 1
 PREVIEW_SIDES = (16, 512)
 DRAWN_SEEDS = 2**32

@@ -1,10 +1,10 @@
-"""The grammar of the language model's answer: one small JSON object whose values are words of the sentence.
+"""The grammar of the language model's answer text: one small JSON object whose values are words of the sentence.
 
     {"intent": "replace", "target": "red car", "replacement": "boat"}
 
 Each field has a finite set of values for a given sentence, so the grammar is a chain of token tries, one a field.
-A token is allowed when some whole answer continues with it: nothing else can ever be said, and the names of objects
-that the model has never seen are copied rightly.
+A token is allowed when some whole answer text continues with it: nothing else can ever come out, and the names of
+objects that the model has never seen are copied rightly.
 """
 
 import json
@@ -74,7 +74,7 @@ def _phrases(sentence: str) -> list[list[str]]:
 
 
 def _values(sentence: str) -> list[str]:
-    """What a field may say, spelt as JSON."""
+    """What a field may hold, spelt as JSON."""
     return [json.dumps(span, ensure_ascii=False)[1:-1] for span in spans(sentence)]
 
 
@@ -94,10 +94,10 @@ def _trie(sequences: Sequence[Sequence[int]]) -> dict:
     return root
 
 
-class Answer:
-    """One sentence's answer as it grows, token by token.
+class AnswerState:
+    """How far one sentence's answer text has come in the grammar: it grows token by token.
 
-    `allowed` are the tokens that may come next (empty: the answer is complete); `advance` takes one of them.
+    `allowed` are the tokens that may come next (empty: the text is complete); `advance` takes one of them.
     The values are tokenised together with what follows them, as a tokeniser would cut the whole text.
     """
 

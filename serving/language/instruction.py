@@ -6,10 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 
 from serving.errors import EditError
-from serving.intents import INTENTS, NO_EDIT
+from serving.intents import INTENTS, MAX_PROMPT_CHARS, NO_EDIT
 from serving.language.referring import ARTICLES, referent
-
-MAX_PROMPT_CHARS = 1000
 
 _EXAMPLE = 'Say what to change, for example "Replace the car with a bicycle".'
 
@@ -38,11 +36,13 @@ def check_prompt(prompt: str, max_chars: int = MAX_PROMPT_CHARS) -> str:
     return sentence
 
 
-def read_answer(answer: str) -> Edit:
+def read_answer(answer_text: str) -> Edit:
     """The edit in the language model's JSON; EditError not_an_edit when the intent is none."""
-    edit = Edit(**json.loads(answer))
+    edit = Edit(**json.loads(answer_text))
     if edit.intent == NO_EDIT:
-        raise EditError("not_an_edit", f"the sentence names nothing to replace, recolour or remove. {_EXAMPLE}")
+        *others, last = INTENTS
+        known = f"{', '.join(others)} or {last}"
+        raise EditError("not_an_edit", f"the sentence names nothing to {known}. {_EXAMPLE}")
     return edit
 
 

@@ -1,4 +1,4 @@
-"""The language model behind `parse`: chat prompts in, grammatical answers out, several prompts together.
+"""The language model behind `parse`: chat prompts in, grammatical answer texts out, several prompts together.
 
 Only the parse step and the training import this module: it needs torch and transformers.
 """
@@ -15,12 +15,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from serving.language.grammar import START, Answer
+from serving.intents import INTENTS, NO_EDIT
+from serving.language.grammar import START, AnswerState
 from serving.language.memory import bytes_needed, placement
 
 SYSTEM_PROMPT = (
     "Answer with the edit that the sentence asks for, as JSON. "
-    "intent is replace, recolour, remove or none; target and replacement are words of the sentence."
+    f"intent is {', '.join(INTENTS)} or {NO_EDIT}; target and replacement are words of the sentence."
 )
 QUANTISATIONS = (None, "nf4", "nf4_double")
 """As in parse.json: NF4, and NF4 whose blocks' absolute maxima are quantised once more."""
@@ -29,7 +30,7 @@ SEAM_SENTENCES = ("a", "Z", "7", "é", "你", '"', "(")
 
 
 def chat_prompt(tokenizer, sentence: str) -> str:
-    """The text up to and with the answer's fixed start, in the checkpoint's own chat template."""
+    """The text up to and with the answer text's fixed start, in the checkpoint's own chat template."""
     # "<|" could spell one of the template's own marks.
     messages = [
         {"role": "system", "content": SYSTEM_PROMPT},
@@ -105,7 +106,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def answer(self, sentences: Sequence[str]) -> list[tuple[str, float]]:
-        """The JSON answer to each sentence, and its score in 0 … 1.
+        """The answer text to each sentence, JSON, and its score in 0 … 1.
 
         The score is the product, over the tokens where the grammar left a choice, of the chosen token's probability
         among the allowed ones. Tokens without an alternative join the next call of the model, which therefore runs
@@ -113,23 +114,23 @@ class LanguageModel:
         """
         if not sentences:
             return []
-        answers = [Answer(sentence, self.encode) for sentence in sentences]
-        scores = [1.0] * len(answers)
+        states = [AnswerState(sentence, self.encode) for sentence in sentences]
+        scores = [1.0] * len(states)
         sequences, pending = self.begin([chat_prompt(self.tokenizer, sentence) for sentence in sentences])
-        for row, answer in enumerate(answers):
-            pending[row] += answer.forced()
-        while any(answer.allowed for answer in answers):
+        for row, state in enumerate(states):
+            pending[row] += state.forced()
+        while any(state.allowed for state in states):
             logits = sequences.append(pending)
-            for row, answer in enumerate(answers):
+            for row, state in enumerate(states):
                 pending[row] = []
-                if answer.allowed:
-                    token, probability = _choose(logits[row], answer.allowed)
+                if state.allowed:
+                    token, probability = _choose(logits[row], state.allowed)
                     scores[row] *= probability
-                    answer.advance(token)
-                    pending[row] = [token, *answer.forced()]
+                    state.advance(token)
+                    pending[row] = [token, *state.forced()]
         return [
-            (START + str(self.tokenizer.decode(answer.tokens)), score)
-            for answer, score in zip(answers, scores, strict=True)
+            (START + str(self.tokenizer.decode(state.tokens)), score)
+            for state, score in zip(states, scores, strict=True)
         ]
 
     def begin(self, prompts: Sequence[str]) -> tuple["Sequences", list[list[int]]]:

@@ -16,7 +16,6 @@ from tritonclient.utils import (
 
 from serving.launcher.security import ADMIN_HEADER
 from serving.releases.control import LOAD_TIMEOUT
-from serving.topology import HEALTH_PROBE
 
 CALL_TIMEOUT = 10.0  # seconds
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -40,6 +39,8 @@ class Local:
 
     url: str
     admin_key: str
+    probe_id: str
+    """The request id of its inferences, by which the steps know them."""
 
     def load(
         self,
@@ -107,7 +108,7 @@ class Local:
         """The outputs of one inference by name; arrays carry the batch axis, objects of bytes are BYTES."""
         contents = {name: _content(array) for name, array in inputs.items()}
         head = {
-            "id": HEALTH_PROBE,
+            "id": self.probe_id,
             "inputs": [
                 {
                     "name": name,

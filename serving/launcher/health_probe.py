@@ -1,4 +1,4 @@
-"""A real inference on every step of a running server: a warm-up, and proof that it works, not only answers.
+"""A real inference on admit and every step of a running server: a warm-up, and proof that they work.
 
 The picture and its mask are made up, so it does not matter what the weights know.
 """
@@ -15,8 +15,8 @@ from PIL import Image
 
 from serving.launcher.control_client import CallError, Local
 from serving.launcher.preflight import LaunchError
-from serving.topology import NETWORKS
-from serving.triton_errors import is_away, parse_error
+from serving.topology import ADMIT, PROBED, networks_of
+from serving.triton_errors import is_away, is_busy, parse_error
 
 SIDE = 256
 SENTENCE = "Replace the car with a bicycle"
@@ -38,12 +38,13 @@ class StepError(LaunchError):
         self.step = step
         self.hung = error.status is None
         self.typed = parse_error(error.message)
-        self.passing = is_away(error.message) if self.typed is None else self.typed.name in PASSING
+        untyped = is_away(error.message) or is_busy(error.message)
+        self.passing = untyped if self.typed is None else self.typed.name in PASSING
 
 
 def probe(server: Local, timeout: float) -> None:
-    """Call parse, mask and inpaint once each; LaunchError says which of them fails. `timeout` in seconds a call."""
-    for step in NETWORKS:
+    """Call admit and every step once; LaunchError says which of them fails. `timeout` in seconds a call."""
+    for step in PROBED:
         probe_step(server, step, timeout)
 
 
@@ -59,7 +60,7 @@ def probe_step(server: Local, step: str, timeout: float) -> None:
 
 def _request(step: str) -> dict[str, bytes | str | int]:
     nonce = secrets.token_hex(4)  # nothing that a step remembers
-    if step == "parse":
+    if step in (ADMIT, "parse"):
         return {"prompt": f"{SENTENCE} {nonce}"}
     ramp = np.linspace(0, 255, SIDE, dtype=np.uint8)
     picture = _png(np.stack([*np.meshgrid(ramp, ramp), np.full((SIDE, SIDE), 128, np.uint8)], -1))
@@ -86,7 +87,7 @@ def _array(value: bytes | str | int) -> np.ndarray:
     return np.array([[content]], np.int32 if isinstance(value, int) else np.object_)
 
 
-class Canary:
+class HealthProbe:
     """A plain request to each step that has had no success since the last look, in a thread of its own.
 
     `patience`: seconds that a step may take for it while neither it nor a network of it succeeds with anything.
@@ -95,7 +96,7 @@ class Canary:
     def __init__(self, server: Local, patience: float) -> None:
         self._server = server
         self._patience = patience
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="canary")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="health-probe")
         self._running: Future[StepError | None] | None = None
         self._began = time.monotonic()
         self._next = self._began + EVERY
@@ -120,7 +121,7 @@ class Canary:
 
     def _ask(self) -> StepError | None:
         before = self._server.successes()
-        idle = [step for step in NETWORKS if before.get(step, 0) <= self._seen.get(step, 0)]
+        idle = [step for step in PROBED if before.get(step, 0) <= self._seen.get(step, 0)]
         for step in filter(self._server.ready, idle):
             try:
                 probe_step(self._server, step, self._patience)
@@ -132,4 +133,4 @@ class Canary:
 
     def _worked(self, step: str, before: dict[str, int]) -> bool:
         after = self._server.successes()
-        return any(after.get(model, 0) > before.get(model, 0) for model in (step, *NETWORKS[step]))
+        return any(after.get(model, 0) > before.get(model, 0) for model in (step, *networks_of(step)))

@@ -1,8 +1,10 @@
 """All that is settled before tritonserver is started, and stays when it is started again: command, variables, files."""
 
+import secrets
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ class Launch:
     regions: Regions
     triton: Triton
     backends: Path
+    probe_id: str = field(default_factory=partial(secrets.token_hex, 16))
+    """The request id of the launcher's own inferences."""
 
     @property
     def in_flight(self) -> Path:
@@ -74,7 +78,11 @@ class Launch:
 
     def variables(self) -> dict[str, str]:
         """tritonserver's environment, with what the models must know of their server."""
-        known = {variables.INFLIGHT: str(self.in_flight), variables.METRICS: self.url("metrics")}
+        known = {
+            variables.INFLIGHT: str(self.in_flight),
+            variables.METRICS: self.url("metrics"),
+            variables.PROBE_ID: self.probe_id,
+        }
         if self.options.hung_after is not None:
             known[variables.HUNG_AFTER] = str(self.options.hung_after)
         return {**environment(self.folder, self.triton), **known}

@@ -92,7 +92,7 @@ class RunningServer:
     @property
     def local(self) -> Local:
         """Control and inference from this machine, whatever TLS is on."""
-        return Local(self.http_url, self.admin_key)
+        return Local(self.http_url, self.admin_key, self._launch.probe_id)
 
     @property
     def grpc_url(self) -> str:

@@ -10,12 +10,12 @@ import time
 from collections import Counter
 
 from serving.launcher.control_client import CallError
-from serving.launcher.health_probe import Canary
+from serving.launcher.health_probe import HealthProbe
 from serving.launcher.preflight import LaunchError
 from serving.launcher.processes import Stub, stubs
 from serving.launcher.server import RunningServer
 from serving.launcher.shared_memory import FOLDER
-from serving.topology import NETWORKS, REPLACE
+from serving.topology import REPLACE, networks_of
 
 LOOK_EVERY = 0.25
 LIVE_EVERY, LIVE_WITHIN = 1.0, 10.0
@@ -35,7 +35,7 @@ class Supervisor:
         self.server = server
         self.restarts: Counter[str] = Counter()
         patience = 2 * (server.options.hung_after or HUNG_AFTER)  # what hangs ends itself before
-        self._health_probe = Canary(server.local, patience) if server.options.ready_model == REPLACE else None
+        self._health_probe = HealthProbe(server.local, patience) if server.options.ready_model == REPLACE else None
         self._mended: dict[str, float] = {}
         self._failures = 0
         self._begin()
@@ -104,7 +104,7 @@ class Supervisor:
         if now - self._mended.get(failed.step, -STEADY) < STEADY:
             return str(failed)
         self._mended[failed.step] = now
-        models = [failed.step, *NETWORKS[failed.step]]
+        models = [failed.step, *networks_of(failed.step)]
         if failed.hung:  # what does not answer does not unload either
             for stub in self._known:
                 if stub.model in models:

@@ -1,37 +1,41 @@
-"""admit: the door of an edit. It passes the sentence on, or refuses at once when there is no place."""
+"""admit: where an edit comes in. It passes the sentence on, or refuses at once what there is no room for."""
 
 import os
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from serving import environment
 from serving.inflight import under_way
-from serving.steps.admission import Gate, Places, watch
+from serving.steps.admission import Gate, Limits, watch
 from serving.steps.bls import parameters
+from serving.steps.edit_log import is_health_probe
 from serving.steps.step import Step, log_error
-from serving.steps.tensors import blob, bytes_tensor
+from serving.steps.tensors import Outputs, blob, bytes_tensor
 
 
 class TritonPythonModel(Step):
-    def load(self, folder: Path, version: int, settings: dict[str, str]) -> None:
-        places = Places(**{name: int(value) for name, value in settings.items()})
-        metrics, folder_in_flight = os.environ.get(environment.METRICS), os.environ.get(environment.INFLIGHT)
-        measure = (
-            partial(self._measured, metrics, Path(folder_in_flight)) if metrics and folder_in_flight else lambda: 0
-        )
-        self.gate = Gate(places, measure)
-        threading.Thread(target=watch, args=(self.gate,), daemon=True).start()
+    parameters = Limits
 
-    def respond(self, request) -> dict[str, np.ndarray]:
-        self.gate.enter(parameters(request).get("priority_class", "interactive"))
+    def load(self, folder: Path, version: int, limits: Limits) -> None:
+        self.gate = Gate(limits, measurement())
+        self._logged: set[type[Exception]] = set()
+        threading.Thread(target=watch, args=(self.gate, self._failed), daemon=True).start()
+
+    def respond(self, request) -> Outputs:
+        if not is_health_probe(request.request_id()):  # which is no edit, and asks only whether this works
+            self.gate.enter(parameters(request).get("priority_class", "interactive"))
         return {"admitted_prompt": bytes_tensor(blob(request, "prompt"))}
 
-    def _measured(self, metrics: str, in_flight: Path) -> int:
-        try:
-            return under_way(metrics, in_flight)
-        except OSError as error:
-            log_error(f"the metrics at {metrics} cannot be read, so everybody is let in: {error}")
-            return 0
+    def _failed(self, error: Exception) -> None:
+        """Log a measurement that failed, once for each kind: there are ten a second."""
+        if type(error) not in self._logged:
+            self._logged.add(type(error))
+            log_error(f"how many edits are under way cannot be measured, so everybody is admitted: {error!r}")
+
+
+def measurement() -> Callable[[], int]:
+    """Counts the edits under way, where the launcher says how; else there are none, and everybody is admitted."""
+    metrics, folder = os.environ.get(environment.METRICS), os.environ.get(environment.INFLIGHT)
+    return partial(under_way, metrics, Path(folder)) if metrics and folder else lambda: 0

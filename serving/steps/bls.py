@@ -11,7 +11,7 @@ import numpy as np
 from serving.errors import EditError
 from serving.steps.watchdog import waiting
 from serving.topology import ADMIT, STEPS
-from serving.triton_errors import CallFailure, is_away, parse_error
+from serving.triton_errors import CallFailure, is_away, is_busy, parse_error
 
 try:
     import triton_python_backend_utils as pb_utils
@@ -76,37 +76,43 @@ class Caller:
             trace=self._trace,
             parameters=carried(parameters or {}),
         )
-        try:
-            with waiting():
-                response = request.exec()
-        except pb_utils.TritonModelException as error:
-            cause = CallFailure(model, version, str(error))
-            raise EditError("internal", f"the model '{model}' version {version} could not be called.") from cause
-        if response.has_error():
-            raise _error_of(model, version, response.error())
-        answer = {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
-        if not all(np.isfinite(array).all() for array in answer.values() if array.dtype.kind == "f"):
+        with waiting():
+            response = _executed(request, model, version)
+        arrays = {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
+        if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
             raise EditError("internal", f"the model '{model}' version {version} gives values that are not finite.")
-        return answer
+        return arrays
 
     def _microseconds_left(self) -> int:
         """The timeout of a call made now; 0, Triton's word for none, when there is no deadline."""
         return max(1, int((self.deadline - time.monotonic()) * 1e6)) if self.deadline < math.inf else 0
 
 
-def _error_of(model: str, version: int, error) -> EditError:
-    typed = parse_error(error.message())
+def _executed(request, model: str, version: int):
+    """The response to a call of `model`; raises the EditError that a failed one means."""
+    try:
+        response = request.exec()
+    except pb_utils.TritonModelException as error:  # it did not get as far as the model
+        raise _error_of(model, version, str(error), None) from None
+    if response.has_error():
+        raise _error_of(model, version, response.error().message(), response.error().code())
+    return response
+
+
+def _error_of(model: str, version: int, message: str, code: int | None) -> EditError:
+    """What Triton's `message` about a call means to the edit; `code` is one of TritonError's, where there is one."""
+    typed = parse_error(message)
     if typed is not None:
         typed.noted = model in (ADMIT, *STEPS)  # the networks keep no log
         return typed
-    if is_away(error.message()):
+    if is_away(message):
         return EditError("restarting", f"the model '{model}' is being started again; try again in a moment.")
-    if error.code() == pb_utils.TritonError.UNAVAILABLE:
+    if is_busy(message) or code == pb_utils.TritonError.UNAVAILABLE:
         return EditError("overloaded", f"the model '{model}' takes no more requests now; try again later.")
-    if error.code() == pb_utils.TritonError.CANCELLED:
+    if code == pb_utils.TritonError.CANCELLED:
         return EditError("cancelled", "the call was cancelled.")
     failure = EditError("internal", f"the model '{model}' failed; the server's log says why.")
-    failure.__cause__ = CallFailure(model, version, error.message())
+    failure.__cause__ = CallFailure(model, version, message)
     return failure
 
 
@@ -121,7 +127,7 @@ def carried(parameters: dict[str, Any]) -> dict[str, str | int | bool]:
 
 
 def passed_on(request, model: str, version: int):
-    """The response of another version of the model to the request as it came."""
+    """The response of another version of the model to the request as it came; EditError as in `Caller.infer`."""
     call = pb_utils.InferenceRequest(
         model_name=model,
         model_version=version,
@@ -133,7 +139,4 @@ def passed_on(request, model: str, version: int):
         trace=request.trace(),
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
     )
-    answer = call.exec()
-    if answer.has_error():
-        return pb_utils.InferenceResponse(error=answer.error())
-    return pb_utils.InferenceResponse(answer.output_tensors())
+    return pb_utils.InferenceResponse(_executed(call, model, version).output_tensors())

@@ -4,21 +4,21 @@ import hashlib
 import json
 from pathlib import Path
 
-LEDGER = "releases.json"
+RELEASE_STATE = "releases.json"
 """Beside the models; `recast releases` writes it."""
 _WHOLE = 1 << 64
 
 
-class Sharing:
-    """What the ledger in `repository` says about release `version` of `step`, read again when it has changed."""
+class Canary:
+    """What the release state in `repository` says about release `version` of `step`, read again when it has changed."""
 
     def __init__(self, repository: Path, step: str, version: int):
-        self._file = repository / LEDGER
+        self._file = repository / RELEASE_STATE
         self._step, self._version = step, version
         self._seen: tuple[int, int] | None = None
         self._share, self._in_force = 1.0, version
 
-    def shared(self) -> bool:
+    def active(self) -> bool:
         """Whether this release is a canary, so that some requests are not for it."""
         try:
             now = self._file.stat()
@@ -33,9 +33,12 @@ class Sharing:
 
     def release_for(self, key: bytes) -> int:
         """The release that answers all requests of this key."""
-        return self._version if not self.shared() or drawn(key) < self._share else self._in_force
+        return self._version if not self.active() or share_point(key) < self._share else self._in_force
 
 
-def drawn(key: bytes) -> float:
-    """A number in 0 … 1 that is always the same for a key, and evenly spread over keys."""
+def share_point(key: bytes) -> float:
+    """Where a key stands between 0 and 1: always the same, and evenly spread over keys.
+
+    A canary with the share s answers the keys below s.
+    """
     return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / _WHOLE

@@ -1,4 +1,4 @@
-"""A step that answers as it goes: a decoupled Triton Python model."""
+"""A step that responds as it goes: a decoupled Triton Python model."""
 
 import time
 from collections.abc import Generator
@@ -32,13 +32,13 @@ class StreamingStep(Step):
         """Yield the outputs of each response, the last of them `final`; raises EditError."""
         raise NotImplementedError
 
-    def execute(self, requests) -> None:  # type: ignore[override]  # the answers go through the sender
+    def execute(self, requests) -> None:  # type: ignore[override]  # the responses go through the sender
         for request in requests:
             started, sender = time.perf_counter(), request.get_response_sender()
             with watched(), self.counted(1):
-                answer = guarded(self._send_all_but_the_last, request, sender)
-            sender.send(response(answer), flags=FINAL)
-            self.note(request, answer, started)
+                result = guarded(self._send_all_but_the_last, request, sender)
+            sender.send(response(result), flags=FINAL)
+            self.note(request, result, started)
 
     def _send_all_but_the_last(self, request, sender) -> Outputs:
         caller = Caller(request, gone=sender.is_cancelled)

@@ -5,6 +5,7 @@ or an exception's message, which may quote either. A full traceback is logged at
 """
 
 import json
+import os
 import re
 import time
 import traceback
@@ -12,22 +13,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from serving.environment import PROBE_ID
 from serving.errors import EditError
 from serving.intents import INTENTS, NO_EDIT
 from serving.steps.metrics import Metrics
-from serving.topology import HEALTH_PROBE
+from serving.steps.tensors import Outputs
 from serving.triton_errors import CallFailure
 
 SERVED = ("ok", "overloaded", "restarting", "internal")
 """The outcomes that tell how the server does; callers' own errors tell nothing of it."""
+_PROBE_ID = os.environ.get(PROBE_ID)
 MAX_ID_CHARS = 64
 DEEPEST = 4
 """Places of an exception that its line names, the innermost last."""
 
 
-class Journal:
+class EditLog:
     """The records of one step's release; `logger` is `pb_utils.Logger`."""
 
     def __init__(self, step: str, release: int, logger: Any):
@@ -39,22 +40,22 @@ class Journal:
         self._about = {"step": step, "release": release}
         self._logger = logger
 
-    def note(self, request_id: str, intent: str, answer: dict[str, np.ndarray] | EditError, started: float) -> None:
-        """Record an answer: its scores, and the edit when this answer ends it; `started` is of perf_counter.
+    def note(self, request_id: str, intent: str, result: Outputs | EditError, started: float) -> None:
+        """Record what a request came to: its scores, and the edit when this ends it; `started` is of perf_counter.
 
         An edit ends with its pictures or with an error. An error that another step has noted is not noted again.
         """
-        if request_id == HEALTH_PROBE:
+        if is_health_probe(request_id):
             return
-        if isinstance(answer, EditError):
-            if not answer.noted:
-                self._ended(request_id, intent, answer.name, started, cause=answer.__cause__)
+        if isinstance(result, EditError):
+            if not result.noted:
+                self._ended(request_id, intent, result.name, started, cause=result.__cause__)
             return
         for name in ("parse_score", "mask_score"):
-            if name in answer:
-                self.metrics.observe(f"recast_{name}", answer[name].item())
-        if "edited_image" in answer:
-            self._ended(request_id, intent, "ok", started, release=painted_by(answer))
+            if name in result:
+                self.metrics.observe(f"recast_{name}", result[name].item())
+        if "edited_image" in result:
+            self._ended(request_id, intent, "ok", started, release=painted_by(result))
 
     def _ended(
         self,
@@ -78,9 +79,14 @@ class Journal:
             self._logger.log_verbose(f"{line(request_id=safe(request_id))}\n{text}")
 
 
-def painted_by(answer: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The release that the answer's report names: not always that of the process, while two share the requests."""
-    releases = json.loads(answer["report"].item()).get("releases", {}) if "report" in answer else {}
+def is_health_probe(request_id: str) -> bool:
+    """Whether the launcher asks, and not a caller: nobody else knows this server's id of it."""
+    return request_id != "" and request_id == _PROBE_ID
+
+
+def painted_by(outputs: Outputs) -> dict[str, Any]:
+    """The release that the report names: not always that of the process, while two share the requests."""
+    releases = json.loads(outputs["report"].item()).get("releases", {}) if "report" in outputs else {}
     return {"release": releases["inpaint"]} if "inpaint" in releases else {}
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image
 
 from serving.diffusion.assets import Assets
 from serving.diffusion.denoise import Progress
 from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, result_of
-from serving.diffusion.options import MAX_PROMPT_CHARS, Options
+from serving.diffusion.options import Options
 from serving.diffusion.pipeline import decode_latents
 from serving.errors import EditError
 from serving.imaging.picture import decode, decode_mask, encode, encode_mask
-from serving.intents import INTENTS
-from serving.recent import Recent
+from serving.intents import INTENTS, MAX_PROMPT_CHARS
 from serving.steps.bls import Caller
 from serving.steps.metrics import Metrics
 from serving.steps.report import extended, merged, read_report
@@ -40,7 +40,7 @@ class InpaintPipeline:
         self.assets = Assets.read(folder)
         self.version = version
         self.metrics = Metrics(step, version)
-        self.texts: Recent[Mapping[str, np.ndarray]] = Recent(REMEMBERED)
+        self.texts: LRUCache[bytes, Mapping[str, np.ndarray]] = LRUCache(REMEMBERED)
 
     def options(self, request) -> Options:
         """The request's options, checked, the release's defaults for those left out. Raises EditError."""
@@ -98,7 +98,12 @@ class InpaintPipeline:
     ) -> Mapping[str, np.ndarray]:
         """One of the release's networks; a text is encoded once."""
         call = partial(caller.infer, network, inputs, outputs, version=self.version)
-        return self.texts.get(inputs["input_ids"].tobytes(), call) if network == "text_encoder" else call()
+        if network != "text_encoder":
+            return call()
+        key = inputs["input_ids"].tobytes()
+        if key not in self.texts:
+            self.texts[key] = call()
+        return self.texts[key]
 
 
 def read_request(

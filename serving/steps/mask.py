@@ -6,28 +6,28 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 
-from serving.diffusion.options import MAX_PROMPT_CHARS
 from serving.errors import EditError
 from serving.imaging import picture
-from serving.recent import Recent
+from serving.intents import MAX_PROMPT_CHARS
 from serving.segmentation.edit_mask import edit_mask
 from serving.segmentation.segmenter import Masker
 from serving.steps.bls import Caller
 from serving.steps.report import extended
-from serving.steps.step import Step
-from serving.steps.tensors import blob, bytes_tensor, known_intent, text
+from serving.steps.step import NoParameters, Step
+from serving.steps.tensors import Outputs, blob, bytes_tensor, known_intent, text
 
 REMEMBERED = 32
 """Masks that are given again when the same picture is edited again; as PNG files they are small."""
 
 
 class TritonPythonModel(Step):
-    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+    def load(self, folder: Path, version: int, parameters: NoParameters) -> None:
         self.masker = Masker(folder)
-        self.answers: Recent[dict[str, np.ndarray]] = Recent(REMEMBERED)
+        self.outputs: LRUCache[tuple, Outputs] = LRUCache(REMEMBERED)
 
-    def respond(self, request) -> dict[str, np.ndarray]:
+    def respond(self, request) -> Outputs:
         started = time.perf_counter()
         data, target, intent = blob(request, "image"), text(request, "target"), known_intent(request)
         if len(target) > MAX_PROMPT_CHARS:
@@ -35,9 +35,11 @@ class TritonPythonModel(Step):
                                               f"{MAX_PROMPT_CHARS}.")  # fmt: skip
         caller = Caller(request)
         key = (hashlib.sha256(data).digest(), target, intent)
-        return self.answers.get(key, lambda: self._answer(caller, data, target, intent, started))
+        if key not in self.outputs:
+            self.outputs[key] = self._outputs(caller, data, target, intent, started)
+        return self.outputs[key]
 
-    def _answer(self, caller: Caller, data: bytes, target: str, intent: str, started: float) -> dict[str, np.ndarray]:
+    def _outputs(self, caller: Caller, data: bytes, target: str, intent: str, started: float) -> Outputs:
         image = picture.decode(data)
         found = self.masker.find(image, target, partial(self._segment, caller))
         mask = picture.encode_mask(edit_mask(found.object_mask, intent, found.others))

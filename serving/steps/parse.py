@@ -1,58 +1,68 @@
 """parse: one sentence in, the edit that it asks for out. Requests that arrive together are decoded together."""
 
 import json
+import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 
 from serving.errors import EditError
 from serving.language.instruction import caption, check_prompt, read_answer
 from serving.language.model import LanguageModel
-from serving.recent import Recent
+from serving.language.settings import ParseSettings
 from serving.steps.bls import deadline_of
 from serving.steps.step import Step, guarded
-from serving.steps.tensors import bytes_tensor, text
+from serving.steps.tensors import Outputs, bytes_tensor, text
 
 REMEMBERED = 1000
-"""Sentences. Decoding is greedy: the same one has the same answer."""
+"""Sentences. Decoding is greedy: the same one has the same answer text."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """`memory_limit_gb`: the language model may not need more to be loaded, in 1e9 bytes."""
+
+    memory_limit_gb: float = math.inf
 
 
 class TritonPythonModel(Step):
-    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
-        settings = json.loads((folder / "parse.json").read_text(encoding="utf-8"))
-        self.max_prompt_chars = settings["max_prompt_chars"]
-        memory_limit = float(parameters.pop("memory_limit_gb", "inf")) * 1e9
-        if parameters:
-            raise ValueError(f"unknown parameters {', '.join(parameters)}; known: memory_limit_gb")
-        self.answers: Recent[tuple[str, float]] = Recent(REMEMBERED)
+    parameters = Parameters
+
+    def load(self, folder: Path, version: int, parameters: Parameters) -> None:
+        settings = ParseSettings.read(folder / "parse.json")
+        self.max_prompt_chars = settings.max_prompt_chars
+        self.answer_texts: LRUCache[str, tuple[str, float]] = LRUCache(REMEMBERED)
         self.model = LanguageModel(
             folder / "checkpoint",
-            quantisation=settings["quantisation"],
+            quantisation=settings.quantisation,
             device=self.device,
-            memory_limit=memory_limit,
+            memory_limit=parameters.memory_limit_gb * 1e9,
         )
 
-    def respond_all(self, requests) -> list[dict[str, np.ndarray] | EditError]:
+    def respond_all(self, requests) -> list[Outputs | EditError]:
         started = time.perf_counter()
         deadlines = [deadline_of(request) for request in requests]
         sentences = [guarded(self._sentence, request) for request in requests]
         asked = dict.fromkeys(sentence for sentence in sentences if isinstance(sentence, str))
-        known = [sentence for sentence in asked if sentence in self.answers]
-        new = [sentence for sentence in asked if sentence not in self.answers]
-        fresh = iter(self.model.answer(new))
-        # Those known first: asking for them keeps them from being forgotten for the new ones.
-        answers = {sentence: self.answers.get(sentence, lambda: next(fresh)) for sentence in [*known, *new]}
+        # Reading one that is known keeps it from being forgotten for the new ones.
+        known = {sentence: self.answer_texts[sentence] for sentence in asked if sentence in self.answer_texts}
+        new = [sentence for sentence in asked if sentence not in known]
+        fresh = dict(zip(new, self.model.answer(new), strict=True))
+        self.answer_texts.update(fresh)
+        texts = known | fresh
         return [
-            guarded(self._outputs, *answers[sentence], started, deadline) if isinstance(sentence, str) else sentence
+            guarded(self._outputs, *texts[sentence], started, deadline) if isinstance(sentence, str) else sentence
             for sentence, deadline in zip(sentences, deadlines, strict=True)
         ]
 
     def _sentence(self, request) -> str:
         return check_prompt(text(request, "prompt"), self.max_prompt_chars)
 
-    def _outputs(self, answer: str, score: float, started: float, deadline: float) -> dict[str, np.ndarray]:
-        edit = read_answer(answer)
+    def _outputs(self, answer_text: str, score: float, started: float, deadline: float) -> Outputs:
+        edit = read_answer(answer_text)
         report = {
             "releases": {"parse": self.version},
             "milliseconds": {"parse": round((time.perf_counter() - started) * 1e3, 1)},

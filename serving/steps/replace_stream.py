@@ -67,7 +67,7 @@ class TritonPythonModel(StreamingStep):
 
     def pipeline_for(self, request) -> InpaintPipeline:
         """That of the release which shall answer; both are here while there is a canary."""
-        release = self.sharing.release_for(key_of(request))
+        release = self.canary.release_for(key_of(request))
         if release not in self.pipelines:
             self.pipelines[release] = InpaintPipeline(self.repository / "inpaint" / str(release), release, STEP)
         return self.pipelines[release]

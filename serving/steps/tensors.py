@@ -68,7 +68,7 @@ def known_intent(request) -> str:
 
 
 def bytes_tensor(*values: bytes | str) -> np.ndarray:
-    """A BYTES answer [1, n]: an object array, because `np.bytes_` loses trailing zero bytes."""
+    """A BYTES tensor [1, n]: an object array, because `np.bytes_` loses trailing zero bytes."""
     array = np.empty((1, len(values)), dtype=object)
     array[0, :] = [value.encode("utf-8") if isinstance(value, str) else value for value in values]
     return array

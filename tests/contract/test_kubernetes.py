@@ -211,6 +211,7 @@ def test_the_forwarder_keeps_the_contract_of_parse_and_takes_its_place():
     assert list(ours.input) == list(theirs.input)
     assert list(ours.output) == list(theirs.output)
     assert ours.max_batch_size == theirs.max_batch_size
+    assert ours.dynamic_batching.default_queue_policy == theirs.dynamic_batching.default_queue_policy
     service = kustomize.the(RENDERED["pools"], "Service", "recast-parse")
     assert ours.parameters["url"].string_value == f"{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
     pod = kustomize.the(RENDERED["pools"], "Deployment", "recast")["spec"]["template"]["spec"]

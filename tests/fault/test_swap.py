@@ -11,7 +11,7 @@ from recast.cli import main
 
 from benchmarks.second import copied, renewed
 from serving.releases.errors import NotPossible
-from serving.steps.canary import drawn
+from serving.steps.canary import share_point
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def streamed(operated):
 def test_canary_has_its_share_by_key_then_nothing_or_all(restored, second):
     copied(restored.repository, "mask", 2)
     files = [file(restored.picture, number) for number in range(8)]
-    expected = [2 if drawn(data) < 0.5 else 1 for data in files]
+    expected = [2 if share_point(data) < 0.5 else 1 for data in files]
     assert set(expected) == {1, 2}
     with restored.calls() as calls:
         restored.releases.deploy(2, ["inpaint", "mask"], share=0.5)

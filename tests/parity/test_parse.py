@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 import export.demo
 from export.demo.sentences import held_out
 from serving.errors import EditError
-from serving.language.grammar import Answer
+from serving.language.grammar import AnswerState
 from serving.language.instruction import Edit, read_answer
 from serving.language.model import LanguageModel, chat_prompt
 
@@ -141,7 +141,7 @@ def test_equals_greedy_generation_of_transformers(model, sentence):
     prompt = model.encode([chat_prompt(model.tokenizer, sentence)])[0]
 
     def allowed(_, tokens):
-        answer = Answer(sentence, model.encode)
+        answer = AnswerState(sentence, model.encode)
         for token in tokens[len(prompt) :].tolist():
             answer.advance(token)
         return answer.allowed or [model.tokenizer.eos_token_id]

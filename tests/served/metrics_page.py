@@ -1,4 +1,4 @@
-"""Triton's metrics page, read with Prometheus' own text format."""
+"""Triton's metrics page. Not by prometheus_client's parser, which adds _total to the names of Triton's counters."""
 
 import re
 import urllib.request

@@ -1,25 +1,23 @@
-"""Who is let in, by a scripted measurement; requests at hand, told between processes."""
+"""Which edits are admitted, by a scripted measurement."""
 
-import os
-import signal
-import subprocess
-import sys
+import http.client
+import threading
 
 import pytest
 
 from serving.errors import EditError
-from serving.inflight import InFlight, in_flight, pending
-from serving.steps.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Places
+from serving.steps import admission
+from serving.steps.admission import BULK_WAITS, INTERVAL, WINDOW, Gate, Limits, watch
 
-PLACES = Places(all=10, least=4, seconds=3, bulk=3, bulk_turn=5)
+LIMITS = Limits(all=10, least=4, seconds=3, bulk=3, bulk_turn=5)
 
 
 class Service:
     """Edits under way behind a gate, which sees how many when it samples."""
 
-    def __init__(self, places=PLACES):
+    def __init__(self, limits=LIMITS):
         self.now, self.under_way = 0.0, 0
-        self.gate = Gate(places, lambda: self.under_way, lambda: self.now)
+        self.gate = Gate(limits, lambda: self.under_way, lambda: self.now)
 
     def enters(self, priority="interactive") -> bool:
         try:
@@ -55,7 +53,7 @@ class Service:
             self.passes(0)
 
 
-def test_there_are_as_many_edits_as_places():
+def test_as_many_edits_are_admitted_as_may_be_under_way():
     service = Service()
     assert [service.enters() for _ in range(12)] == [True] * 10 + [False] * 2
     service.ends(4)
@@ -70,28 +68,28 @@ def test_a_refusal_says_what_to_do():
         service.gate.enter("interactive")
 
 
-@pytest.mark.parametrize(("rate", "places"), [(0.1, 4), (1, 4), (2, 6), (3, 9), (20, 10)])
-def test_as_many_are_let_in_as_end_in_time(rate, places):
+@pytest.mark.parametrize(("rate", "limit"), [(0.1, 4), (1, 4), (2, 6), (3, 9), (20, 10)])
+def test_as_many_are_admitted_as_end_in_time(rate, limit):
     service = Service()
     service.works(40, rate)
-    assert abs(service.gate.limit() - places) <= 1
-    assert PLACES.least <= service.gate.limit() <= PLACES.all
+    assert abs(service.gate.limit() - limit) <= 1
+    assert LIMITS.least <= service.gate.limit() <= LIMITS.all
 
 
-def test_who_is_asked_for_little_keeps_its_places():
+def test_who_is_asked_for_little_keeps_its_limit():
     service = Service()
     service.works(40, 3)
     service.works(60, 3, asked=0.5)
     assert service.gate.limit() in (8, 9)
 
 
-def test_a_burst_after_little_finds_all_places():
+def test_a_burst_after_little_finds_the_highest_limit():
     service = Service()
     service.works(60, 3, asked=0.5)
-    assert service.gate.limit() == PLACES.all
+    assert service.gate.limit() == LIMITS.all
 
 
-def test_places_follow_the_pace_down_and_up():
+def test_the_limit_follows_the_throughput_down_and_up():
     service = Service()
     service.works(40, 3)
     service.works(40, 0.5)
@@ -100,15 +98,15 @@ def test_places_follow_the_pace_down_and_up():
     assert service.gate.limit() >= 8
 
 
-def test_bulk_gets_half_of_few_places():
-    service = Service(Places(all=10, least=4, seconds=3, bulk=6, bulk_turn=5))
+def test_bulk_gets_half_of_a_low_limit():
+    service = Service(Limits(all=10, least=4, seconds=3, bulk=6, bulk_turn=5))
     assert sum(service.enters("bulk") for _ in range(9)) == 5
     service.works(40, 0.5)
     service.ends(service.under_way)
     assert sum(service.enters("bulk") for _ in range(9)) == 2
 
 
-def test_edits_on_their_way_between_two_steps_keep_their_places():
+def test_edits_on_their_way_between_two_steps_count():
     service = Service()
     assert sum(service.enters() for _ in range(20)) == 10
     service.passes()
@@ -116,7 +114,7 @@ def test_edits_on_their_way_between_two_steps_keep_their_places():
     assert not service.enters()
 
 
-def test_edits_that_were_lost_leave_no_place_taken():
+def test_edits_that_were_lost_count_no_more():
     service = Service()
     assert sum(service.enters() for _ in range(20)) == 10
     service.ends(10)  # they failed, were cancelled, died with their process: no one says so
@@ -135,7 +133,7 @@ def test_a_gate_is_idle_when_nothing_can_be_under_way():
     assert service.gate.idle()
 
 
-def test_bulk_leaves_places_to_interactive():
+def test_bulk_leaves_room_to_interactive():
     service = Service()
     assert sum(service.enters("bulk") for _ in range(3)) == 3
     assert sum(service.enters() for _ in range(7)) == 7
@@ -144,21 +142,21 @@ def test_bulk_leaves_places_to_interactive():
 def test_bulk_keeps_room_for_interactive_and_gets_its_turn():
     service = Service()
     assert sum(service.enters("bulk") for _ in range(9)) == 3
-    assert sum(service.enters() for _ in range(9)) == 6  # the last place is kept for the bulk edit that waits
+    assert sum(service.enters() for _ in range(9)) == 6  # the last one is kept for the bulk edit that waits
     assert service.enters("bulk")
 
 
 def test_bulk_gets_its_turn_however_many_interactive_come():
     service = Service()
-    let_in = {"interactive": 0, "bulk": 0}
+    admitted = {"interactive": 0, "bulk": 0}
     for _ in range(200):
         for priority in ("interactive", "interactive", "bulk", "interactive"):
-            let_in[priority] += service.enters(priority)
+            admitted[priority] += service.enters(priority)
         service.ends(min(1, service.under_way))
-    assert 0.18 < let_in["bulk"] / sum(let_in.values()) < 0.25
+    assert 0.18 < admitted["bulk"] / sum(admitted.values()) < 0.25
 
 
-def test_no_place_is_kept_for_bulk_that_went_away():
+def test_no_room_is_kept_for_bulk_that_went_away():
     service = Service()
     assert sum(service.enters() for _ in range(10)) == 10
     assert not service.enters("bulk")
@@ -181,43 +179,52 @@ def test_an_unknown_priority_is_an_invalid_option(priority):
 @pytest.mark.parametrize(
     "numbers", [(0, 2, 3, 0, 5), (5, 2, 3, 6, 5), (5, 2, 3, 0, 5), (5, 2, 3, 5, 1), (5, 6, 3, 5, 5), (5, 2, 0, 5, 5)]
 )
-def test_impossible_places_are_an_error(numbers):
+def test_impossible_limits_are_an_error(numbers):
     with pytest.raises(ValueError, match="cannot be"):
-        Places(*numbers)
+        Limits(*numbers)
 
 
-def test_waiting_requests_are_read_from_a_page_of_metrics():
-    page = """# TYPE nv_inference_pending_request_count gauge
-nv_inference_pending_request_count{model="inpaint",version="1"} 3
-nv_inference_pending_request_count{model="inpaint",version="2"} 4
-nv_inference_pending_request_count{model="mask",version="1"} 1
-nv_inference_pending_request_count{model="unet",version="1"} 99
-nv_inference_exec_count{model="parse",version="1"} 50
-"""
-    assert pending(page) == {"inpaint": 7, "mask": 1, "parse": 0}
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("refused"),
+        http.client.BadStatusLine("no HTTP"),
+        http.client.IncompleteRead(b"half"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text"),
+        ValueError("could not convert string to float"),
+    ],
+)
+def test_what_cannot_be_measured_admits_everybody_and_is_measured_again(monkeypatch, error):
+    """Each edit wakes the thread that samples; had it ended, those admitted since would count for good."""
+    monkeypatch.setattr(admission, "INTERVAL", 0.005)
+    monkeypatch.setattr(admission, "WINDOW", 0.05)
+    failed: list[Exception] = []
+    sampled = threading.Semaphore(0)
+
+    def measure() -> int:
+        raise error
+
+    def note(error: Exception) -> None:
+        failed.append(error)
+        sampled.release()
+
+    gate = Gate(LIMITS, measure)
+    threading.Thread(target=watch, args=(gate, note), daemon=True).start()
+    for _ in range(3):
+        for _ in range(LIMITS.all):
+            gate.enter("interactive")
+        while not gate.idle():
+            assert sampled.acquire(timeout=30)
+    assert set(failed) == {error}
 
 
-MODELS = frozenset({"mask"})
-
-
-def test_requests_at_hand_are_counted_while_they_last(tmp_path):
-    mine = InFlight("mask", tmp_path)
-    other = InFlight("unknown", tmp_path)
-    with mine.counting(3), mine.counting(2), other.counting(9):
-        assert list(in_flight(tmp_path, MODELS).values()) == [5]
-    with pytest.raises(ZeroDivisionError), mine.counting(4):
-        raise ZeroDivisionError
-    assert list(in_flight(tmp_path, MODELS).values()) == [0]
-
-
-def test_what_a_killed_process_had_at_hand_is_not_counted(tmp_path):
-    code = (
-        "import sys, time; from pathlib import Path; from serving.inflight import InFlight\n"
-        "with InFlight('mask', Path(sys.argv[1])).counting(7):\n print('holding', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        assert list(in_flight(tmp_path, MODELS).values()) == [7]
-        os.kill(process.pid, signal.SIGKILL)
-    assert in_flight(tmp_path, MODELS) == {}
-    assert list(tmp_path.iterdir()) == []
+def test_nothing_is_learnt_of_the_throughput_without_a_measurement():
+    service = Service()
+    service.works(40, 3)
+    learnt = service.gate.throughput.rate
+    for _ in range(200):
+        service.enters()
+        service.now += INTERVAL
+        service.gate.cannot_sample()
+    service.passes()
+    assert service.gate.throughput.rate == learnt

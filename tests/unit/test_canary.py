@@ -1,129 +1,56 @@
-"""What the canary makes of a step's answers; the server is scripted."""
+"""A canary's share: stable for a key, true over many, read again when it changes."""
+
+import json
 
 import pytest
 
-from serving.launcher import health_probe
-from serving.launcher.control_client import CallError
-from serving.launcher.health_probe import Canary, StepError
-from serving.topology import NETWORKS
+from serving.steps.canary import Canary, share_point
 
-
-class Scripted:
-    """A server of the three steps: `failures` by step, `counts` of successes by model."""
-
-    def __init__(self):
-        self.failures: dict[str, CallError] = {}
-        self.counts: dict[str, int] = dict.fromkeys(NETWORKS, 1)
-        self.unloaded: set[str] = set()
-        self.asked: list[str] = []
-        self.meanwhile = lambda: None
-
-    def successes(self):
-        return dict(self.counts)
-
-    def ready(self, step):
-        return step not in self.unloaded
-
-    def infer(self, step, inputs, timeout):
-        self.asked.append(step)
-        self.meanwhile()
-        if step in self.failures:
-            raise self.failures[step]
-        self.counts[step] += 1
+KEYS = [f"customer {number}".encode() for number in range(2000)]
 
 
 @pytest.fixture
-def server():
-    return Scripted()
+def write(tmp_path):
+    def write(**entry):
+        fresh = tmp_path / "fresh"
+        fresh.write_text(json.dumps({"mask": entry, "inpaint": {"release": 1, "canary": None, "share": 0.0}}))
+        fresh.replace(tmp_path / "releases.json")
+
+    return write
 
 
-def look(watch: Canary) -> StepError | None:
-    """What the round of requests that is due now finds."""
-    found = watch.look()
-    if watch._running is None:  # it was that quick
-        return found
-    watch._running.exception(timeout=5)
-    return watch.look()
+def share(canary):
+    answers = [canary.release_for(key) for key in KEYS]
+    assert answers == [canary.release_for(key) for key in KEYS]
+    return {release: answers.count(release) / len(KEYS) for release in set(answers)}
 
 
-@pytest.fixture
-def watch(server, monkeypatch):
-    monkeypatch.setattr(health_probe, "EVERY", 0.0)
-    monkeypatch.setattr(health_probe, "AT_MOST", float("inf"))
-    return Canary(server, 1.0)
+def test_without_a_release_state_or_a_canary_a_release_answers_all(tmp_path, write):
+    canary = Canary(tmp_path, "mask", 2)
+    assert share(canary) == {2: 1}
+    write(release=1, canary=None, share=0.0)
+    assert not canary.active()
+    assert share(canary) == {2: 1}
 
 
-def test_a_server_is_not_kept_busy_with_its_own_requests(server, watch, monkeypatch):
-    monkeypatch.setattr(health_probe, "AT_MOST", 1e-6)
-    server.counts = dict.fromkeys(NETWORKS, 0)
-    look(watch)
-    server.asked.clear()
-    assert look(watch) is None
-    assert server.asked == []
-    watch.soon()
-    server.counts = dict.fromkeys(NETWORKS, 0)
-    look(watch)
-    assert server.asked == list(NETWORKS)
+def test_a_canary_answers_its_share_and_passes_on_the_others(tmp_path, write):
+    canary, before = Canary(tmp_path, "mask", 2), Canary(tmp_path, "mask", 1)
+    write(release=1, canary=2, share=0.05)
+    assert share(canary) == {2: pytest.approx(0.05, abs=0.015), 1: pytest.approx(0.95, abs=0.015)}
+    assert share(before) == {1: 1}
+    assert share(Canary(tmp_path, "inpaint", 2)) == {2: 1}
 
 
-def test_only_steps_that_nobody_used_are_asked(server, watch):
-    server.counts = dict.fromkeys(NETWORKS, 0)
-    assert look(watch) is None
-    assert server.asked == list(NETWORKS)
-    server.asked.clear()
-    server.counts["mask"] += 1
-    assert look(watch) is None
-    assert server.asked == ["parse", "inpaint"]
+def test_a_larger_share_keeps_those_who_had_the_canary_and_promotion_reaches_all(tmp_path, write):
+    canary = Canary(tmp_path, "mask", 2)
+    write(release=1, canary=2, share=0.1)
+    few = {key for key in KEYS if canary.release_for(key) == 2}
+    write(release=1, canary=2, share=0.5)
+    assert few < {key for key in KEYS if canary.release_for(key) == 2}
+    write(release=2, canary=None, share=0.0)
+    assert share(canary) == {2: 1}
 
 
-def test_after_a_start_every_step_is_asked(server, watch):
-    look(watch)
-    server.asked.clear()
-    server.counts = {step: count + 1 for step, count in server.counts.items()}
-    watch.soon()
-    server.counts = dict.fromkeys(NETWORKS, 0)
-    look(watch)
-    assert server.asked == list(NETWORKS)
-
-
-@pytest.mark.parametrize("message", ["internal: no.", "Stub process is broken"])
-def test_a_step_that_fails_is_told(server, watch, message):
-    server.counts["mask"] = 0
-    server.failures["mask"] = CallError(message, 500)
-    found = look(watch)
-    assert found.step == "mask"
-    assert not found.hung
-    assert message in str(found)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "object_not_found: nothing here.",
-        "overloaded: the queue is full.",
-        "restarting: a moment.",
-        "Request for unknown model: 'mask' has no available versions",
-    ],
-)
-def test_a_step_that_is_busy_or_being_mended_is_left_alone(server, watch, message):
-    server.counts["mask"] = 0
-    server.failures["mask"] = CallError(message, 503)
-    assert look(watch) is None
-
-
-def test_a_step_that_an_operator_unloaded_is_left_alone(server, watch):
-    server.counts["mask"] = 0
-    server.unloaded.add("mask")
-    assert look(watch) is None
-    assert "mask" not in server.asked
-
-
-@pytest.mark.parametrize("works", [True, False])
-def test_a_step_without_an_answer_is_hung_unless_its_networks_work(server, watch, works):
-    server.counts["inpaint"] = 0
-    server.failures["inpaint"] = CallError("no answer", None)
-    server.meanwhile = lambda: server.counts.update(unet=server.counts.get("unet", 0) + works)
-    found = look(watch)
-    assert (found is None) is works
-    if found is not None:
-        assert found.hung
+def test_keys_are_spread_evenly():
+    tenths = [int(share_point(key) * 10) for key in KEYS]
+    assert all(150 < tenths.count(tenth) < 250 for tenth in range(10))

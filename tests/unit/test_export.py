@@ -17,6 +17,7 @@ from export.__main__ import arguments, main, run
 from export.errors import ExportError
 from export.network import Network
 from export.release import Target, exclusive
+from serving.intents import MAX_PROMPT_CHARS
 from serving.releases.manifest import import_line
 from serving.releases.repository import Release
 from serving.topology import STEPS
@@ -106,7 +107,7 @@ def test_existing_release_of_other_weights_names_the_next_free_number(repository
     (parse_checkpoint / "recast.json").write_text('{"max_prompt_chars": 10}')
     with pytest.raises(ExportError, match="add --release 2"):
         export(repository, parse_checkpoint, "--only", "parse")
-    assert read(repository, "parse")["max_prompt_chars"] == 1000
+    assert read(repository, "parse")["max_prompt_chars"] == MAX_PROMPT_CHARS
     export(repository, parse_checkpoint, "--only", "parse", "--release", "2")
     assert versions(repository)[:2] == ["parse/1", "parse/2"]
 

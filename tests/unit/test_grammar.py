@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from serving.language.grammar import START, Answer, spans
+from serving.language.grammar import START, AnswerState, spans
 
 
 def encode(texts):
@@ -11,7 +11,7 @@ def encode(texts):
     return [[ord(character) for character in text] for text in texts]
 
 
-def write(answer: Answer, rng: random.Random) -> dict:
+def write(answer: AnswerState, rng: random.Random) -> dict:
     """A random walk through the grammar, to the end."""
     while answer.allowed:
         answer.forced()
@@ -58,7 +58,7 @@ def test_spans_are_bounded():
 @pytest.mark.parametrize("seed", range(50))
 def test_every_answer_is_json_of_the_sentence_own_words(seed):
     sentence = 'swap the "red" car\\van on the left, please, for a boat'
-    answer = write(Answer(sentence, encode), random.Random(seed))
+    answer = write(AnswerState(sentence, encode), random.Random(seed))
     assert list(answer) == ["intent", "target", "replacement"]
     allowed = spans(sentence)
     if answer["intent"] == "none":
@@ -81,7 +81,7 @@ def test_every_answer_is_json_of_the_sentence_own_words(seed):
 )
 def test_the_replacement_stands_elsewhere_than_the_target(sentence, target, can, cannot):
     def sayable(replacement):
-        answer = Answer(sentence, encode)
+        answer = AnswerState(sentence, encode)
         try:
             for token in encode([f'replace", "target": "{target}", "replacement": "{replacement}"}}'])[0]:
                 answer.advance(token)
@@ -95,14 +95,14 @@ def test_the_replacement_stands_elsewhere_than_the_target(sentence, target, can,
 
 @pytest.mark.parametrize("sentence", ["...", "the", "?!"])
 def test_a_sentence_without_words_can_only_be_no_edit(sentence):
-    answer = Answer(sentence, encode)
+    answer = AnswerState(sentence, encode)
     answer.forced()
     assert not answer.allowed
     assert json.loads(START + "".join(map(chr, answer.tokens)))["intent"] == "none"
 
 
 def test_forced_stops_at_the_next_choice():
-    answer = Answer("remove dog", encode)
+    answer = AnswerState("remove dog", encode)
     assert answer.forced() == []  # replace, recolour, remove or none
     answer.advance(ord("n"))
     assert "".join(map(chr, answer.forced())) == 'one", "target": "", "replacement": ""}'
@@ -111,4 +111,4 @@ def test_forced_stops_at_the_next_choice():
 
 def test_a_token_outside_the_grammar_is_refused():
     with pytest.raises(KeyError):
-        Answer("remove dog", encode).advance(ord("x"))
+        AnswerState("remove dog", encode).advance(ord("x"))

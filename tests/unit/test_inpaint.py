@@ -161,7 +161,7 @@ def test_an_unknown_intent_is_an_error_that_names_the_known_ones(pipeline, trito
 def stream(pipeline, triton):
     """replace_stream on release 3, and the answers of the steps that it calls."""
     model = replace_stream.TritonPythonModel()
-    model.pipelines, model.sharing = {3: pipeline}, SimpleNamespace(release_for=lambda key: 3)
+    model.pipelines, model.canary = {3: pipeline}, SimpleNamespace(release_for=lambda key: 3)
     parsed = {"intent": "recolour", "target": "boat", "replacement": "red", "caption": "a red boat",
               "parse_score": "1", "parse_report": "{}"}  # fmt: skip
     masked = {"mask_image": MASK, "object_mask": OUTLINE, "mask_score": "1", "mask_report": "{}"}

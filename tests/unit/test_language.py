@@ -1,9 +1,9 @@
 """Which language models are taken, what of them is copied, and whether they fit in memory."""
 
-import importlib.util
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,12 @@ from export.errors import ExportError
 from export.parse import link_or_copy, write_assets
 from serving.language import memory
 from serving.language.model import LanguageModel, own_quantisation
+from serving.language.settings import ParseSettings
+from serving.settings import from_parameters
+from serving.steps.parse import TritonPythonModel
 
 DEMO = Path(export.demo.__file__).parent / "weights" / "parse"
-MODEL_PY = Path(__file__).parents[2] / "model_repository" / "parse" / "model.py"
-DEFAULTS = {"quantisation": "nf4", "max_prompt_chars": 1000}
+DEFAULTS = asdict(ParseSettings())
 NF4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
 
 
@@ -158,14 +160,11 @@ def test_a_model_larger_than_its_limit_is_refused(checkpoint):
 )
 def test_the_step_s_parameter_is_the_limit(checkpoint, tmp_path, parameters, error, message):
     (tmp_path / "parse.json").write_text(json.dumps(write_assets(checkpoint, tmp_path, DEFAULTS)))
-    spec = importlib.util.spec_from_file_location("parse_model", MODEL_PY)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    step = module.TritonPythonModel()
+    step = TritonPythonModel()
     step.device = "cpu"
     with pytest.raises(error, match=message):
-        step.load(tmp_path, 1, parameters)
-    step.load(tmp_path, 1, {"memory_limit_gb": "1"})
+        step.load(tmp_path, 1, from_parameters(step.parameters, parameters))
+    step.load(tmp_path, 1, from_parameters(step.parameters, {"memory_limit_gb": "1"}))
 
 
 def test_sliding_windows_are_served_without_a_kept_prefix(checkpoint):

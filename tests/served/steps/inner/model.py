@@ -1,5 +1,7 @@
 """Answers a word; fails in the way that the word names."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from serving.errors import EditError
@@ -7,9 +9,16 @@ from serving.steps.step import Step
 from serving.steps.tensors import bytes_tensor, scalar, text
 
 
+@dataclass(frozen=True)
+class Parameters:
+    greeting: str
+
+
 class TritonPythonModel(Step):
+    parameters = Parameters
+
     def load(self, folder, version, parameters):
-        self.place = f"{folder.name} {version} {parameters['greeting']} {self.device}"
+        self.place = f"{folder.name} {version} {parameters.greeting} {self.device}"
 
     def respond(self, request):
         word = text(request, "prompt")

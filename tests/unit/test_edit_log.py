@@ -8,9 +8,8 @@ import pytest
 
 from serving.errors import EditError
 from serving.steps import edit_log
-from serving.steps.edit_log import Journal
+from serving.steps.edit_log import EditLog
 from serving.steps.metrics import FAMILIES
-from serving.topology import HEALTH_PROBE
 from serving.triton_errors import CallFailure
 
 SECRET = "the user's own words"
@@ -37,7 +36,7 @@ def recorder(monkeypatch):
 
 
 def note(recorder, answer, request_id="r1", intent="replace"):
-    log = Journal("inpaint", 3, recorder)
+    log = EditLog("inpaint", 3, recorder)
     recorder.counted.clear()
     log.note(request_id, intent, answer, time.perf_counter())
     return [(kind, fields(line)) for kind, line in recorder.lines]
@@ -87,9 +86,17 @@ def test_what_another_step_has_noted_is_not_noted_again(recorder):
     assert recorder.counted == []
 
 
-def test_the_canary_is_no_edit(recorder):
-    assert note(recorder, EditError("object_not_found", "nothing."), request_id=HEALTH_PROBE) == []
+def test_the_health_probe_is_no_edit(recorder, monkeypatch):
+    monkeypatch.setattr(edit_log, "_PROBE_ID", "7f3a")
+    assert note(recorder, EditError("object_not_found", "nothing."), request_id="7f3a") == []
     assert recorder.counted == []
+
+
+@pytest.mark.parametrize("request_id", ["canary", "", "7f3"])
+def test_what_is_no_health_probe_is_an_edit(recorder, monkeypatch, request_id):
+    monkeypatch.setattr(edit_log, "_PROBE_ID", "7f3a")
+    assert len(note(recorder, EditError("object_not_found", "nothing."), request_id=request_id)) == 1
+    assert len(recorder.counted) == 1
 
 
 def test_a_crash_tells_where_and_only_verbosely_what(recorder):
@@ -99,7 +106,7 @@ def test_a_crash_tells_where_and_only_verbosely_what(recorder):
         (kind, line), (second, more) = note(recorder, failed(error))
     assert (kind, second) == ("error", "verbose")
     assert line["error"] == "ValueError"
-    assert line["at"].startswith("test_journal.py:")
+    assert line["at"].startswith("test_edit_log.py:")
     assert SECRET not in recorder.lines[0][1]
     assert SECRET in recorder.lines[1][1]
     assert more == {"request_id": "r1"}
