@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from recast import Client
 
 from export.demo import world
 from export.demo.__main__ import SCENE
 from export.presets import PRESETS
+from serving.topology import STEPS
 from tests.exporting import empty_repository
-from tests.readmes import ROOT, blocks, commands, run_by
+from tests.readmes import ROOT, blocks, code, commands, run_by, table
 
 SNIPPETS = blocks("python")
 SERVER_BLOCKS = run_by("server")
@@ -115,3 +117,12 @@ def test_the_load_test_runs():
     done = shell(block, ROOT)
     assert done.returncode == 0, done.stderr
     assert "UNet's batches" in done.stdout
+
+
+def test_the_report_has_what_is_documented(server, folder):
+    documented = {code(key)[0] for key, _ in table("model_repository/README.md", "key")}
+    with Client(server.grpc_url) as client:
+        report = client.replace(folder / "build/demo/before.png", "Replace the car with a bicycle").report
+    assert set(report) == documented
+    assert set(report["releases"]) == set(report["milliseconds"]) == set(STEPS)
+    assert report["background_difference"] == 0
