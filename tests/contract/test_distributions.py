@@ -37,6 +37,9 @@ def test_a_wheel_holds_the_modules_of_the_tree(project, packages, tmp_path):
     ]
     subprocess.run(wheel, cwd=source, check=True, capture_output=True)
     (built,) = tmp_path.glob("*.whl")
-    held = {name for name in zipfile.ZipFile(built).namelist() if name.endswith(".py")}
+    names = zipfile.ZipFile(built).namelist()
+    held = {name for name in names if name.endswith(".py")}
     tree = {str(file.relative_to(source)) for package in packages for file in (source / package).rglob("*.py")}
     assert held == tree
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    assert (ROOT / project / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()

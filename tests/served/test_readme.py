@@ -1,92 +1,128 @@
-"""Every command and the Python snippet of README.md, run as they stand there."""
+"""The commands and Python snippets of all READMEs, run as they stand there."""
 
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from recast import Client
 
-from export.__main__ import arguments
-from export.presets import PRESETS, covering
+from export.demo import world
+from export.demo.__main__ import SCENE
+from export.presets import PRESETS
+from serving.topology import STEPS
 from tests.exporting import empty_repository
+from tests.readmes import ROOT, blocks, code, commands, run_by, table
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-COMMANDS = [
-    line.split("  #")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()
-]
-SNIPPETS = [block for language, block in BLOCKS if language == "python"]
+SNIPPETS = blocks("python")
+SERVER_BLOCKS = run_by("server")
+
+
+def ids(found):
+    return [f"{name}-{number}" for number, (name, _) in enumerate(found)]
 
 
 @pytest.fixture
-def folder(street, tmp_path):
-    """A folder with the picture that the README's commands name."""
-    Image.fromarray(street[0].image).save(tmp_path / "street.png")
+def folder(tmp_path):
+    """A folder that looks like a checkout after `make demo`, as far as the commands care."""
+    before = tmp_path / "build" / "demo" / "before.png"
+    before.parent.mkdir(parents=True)
+    Image.fromarray(world.scene(SCENE, (512, 384)).image).save(before)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
 
-def as_asked(text: str) -> str:
-    """The picture's car is of any colour and on any side: the command stays as it was but for those."""
-    return text.replace("red car on the left", "car").replace("red car", "car")
+def shell(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
+    """Run a block whole, as typed into a shell that ends at the first failure."""
+    return subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+    )
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if ".venv/bin/recast" in c])
-def test_recast_command_runs(server, folder, command):
-    words = shlex.split(as_asked(command).replace(".venv/bin/recast", f"{Path(sys.executable).parent}/recast"))
-    done = subprocess.run(
-        words, cwd=folder, env={**os.environ, "RECAST_URL": server.grpc_url}, capture_output=True, text=True
+@pytest.fixture(scope="module")
+def protocol(tmp_path_factory):
+    """The description of the protocol, made by the README's own block."""
+    place = tmp_path_factory.mktemp("protocol")
+    (place / ".venv").symlink_to(sys.prefix)
+    (block,) = [block for _, block in SERVER_BLOCKS if block.startswith(".venv/bin/python > kserve.protoset")]
+    done = shell(block, place)
+    assert done.returncode == 0, done.stderr
+    return place / "kserve.protoset"
+
+
+@pytest.mark.parametrize(("name", "block"), SERVER_BLOCKS, ids=ids(SERVER_BLOCKS))
+def test_commands_for_a_server_run(server, folder, protocol, name, block):
+    (folder / "model_repository").symlink_to(ROOT / "model_repository")
+    if "-protoset" in block:
+        (folder / "kserve.protoset").symlink_to(protocol)
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "grpcurl").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.served.grpcurl "$@"\n')
+    (programs / "grpcurl").chmod(0o755)
+    done = shell(
+        block.replace("localhost:8001", server.grpc_url),
+        folder,
+        PATH=f"{programs}:{os.environ['PATH']}",
+        RECAST_URL=server.grpc_url,
+        RECAST_ADMIN_KEY=server.admin_key,
     )
     assert done.returncode == 0, done.stderr
+    for written in folder.glob("*.png"):
+        assert Image.open(written).size == (512, 384)
 
 
-def test_export_commands_run_in_their_order(tmp_path):
-    repository = empty_repository(tmp_path / "model_repository")
-    commands = [shlex.split(command) for command in COMMANDS if "-m export" in command]
-    assert len(commands) >= 5
-    for _, _, module, *words in commands:
-        named = [PRESETS[name] for name in arguments().parse_args(words).preset or []] if module == "export" else []
-        if "--checkpoint" not in words and any(
-            not isinstance(source, Path) for preset in named for source in preset.checkpoints.values()
-        ):  # from the hub
-            covering(named)
-            continue
-        where = ["--repository", str(repository)] if named else []
-        command = [sys.executable, "-m", module, *words, *where]
-        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
-        assert done.returncode == 0, done.stderr
-    assert {path.parent.name for path in repository.glob("unet/*/model.onnx")} == {"1", "3"}
-
-
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_python_snippet_runs(server, folder, snippet):
-    code = as_asked(snippet).replace("localhost:8001", server.grpc_url)
+@pytest.mark.parametrize(("name", "snippet"), SNIPPETS, ids=ids(SNIPPETS))
+def test_python_snippet_runs(server, folder, name, snippet):
+    code = snippet.replace("localhost:8001", server.grpc_url)
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (folder / "out.png").exists()
+    assert Image.open(folder / "out.png").size == (512, 384)
 
 
+def test_commands_for_pytest_find_tests():
+    for _, block in run_by("pytest"):
+        for words in commands(block):
+            collect = [sys.executable, *words[1:], "--collect-only", "-q", "-p", "no:cacheprovider"]
+            done = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_exports_run(folder):
+    repository = empty_repository(folder / "model_repository")
+    for _, block in run_by("export"):
+        done = shell(block, folder)
+        assert done.returncode == 0, done.stderr
+    assert {path.parent.name for path in repository.glob("unet/*/model.onnx")} == {"2", "3", "4"}
+    listed = shell(".venv/bin/python -m export --list", folder).stdout
+    assert all(preset in listed for preset in PRESETS)
+
+
+@pytest.mark.slow
+def test_make_demo_runs():
+    done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (ROOT / "build" / "demo").glob("*.png")} >= {"before.png", "mask.png", "after.png"}
+
+
+@pytest.mark.slow
 def test_the_load_test_runs():
-    (command,) = [shlex.split(command) for command in COMMANDS if "benchmarks.load" in command]
-    done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    ((_, block),) = run_by("load")
+    done = shell(block, ROOT)
     assert done.returncode == 0, done.stderr
     assert "UNet's batches" in done.stdout
 
 
-def test_every_make_target_named_exists():
-    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", README, re.MULTILINE)) <= targets
-
-
-def test_the_file_tree_is_true():
-    tree = next(block for block in re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
-    for line in tree.splitlines():
-        for name in re.findall(r"^ ?\s*((?:[\w.-]+/?\s)+?) {2,}", line):
-            for path in name.split():
-                indent = "model_repository" if path.rstrip("/") in os.listdir(ROOT / "model_repository") else "."
-                nested = [ROOT / path, ROOT / indent / path, ROOT / "export" / path]
-                assert any(place.exists() for place in nested), path
+def test_the_report_has_what_is_documented(server, folder):
+    documented = {code(key)[0] for key, _ in table("model_repository/README.md", "key")}
+    with Client(server.grpc_url) as client:
+        report = client.replace(folder / "build/demo/before.png", "Replace the car with a bicycle").report
+    assert set(report) == documented
+    assert set(report["releases"]) == set(report["milliseconds"]) == set(STEPS)
+    assert report["background_difference"] == 0
