@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -125,8 +126,9 @@ def built(kind: str) -> Row:
     base, packages = BASES[kind]
     make_base(base, packages)
     text = (ROOT / f"docker/Dockerfile.{kind}").read_text()
-    # Debian's buildah is older than this option, which no build needs.
-    (WORK / f"Dockerfile.{kind}").write_text(text.replace("--start-interval=5s ", ""))
+    # Debian's buildah is older than these two, which this build does not need.
+    text = re.sub(r"\$\{TRITON_IMAGE:\?[^}]*\}", "${TRITON_IMAGE}", text.replace("--start-interval=5s ", ""))
+    (WORK / f"Dockerfile.{kind}").write_text(text)
     arguments = [] if kind == "cpu" else [f"--build-arg=TRITON_IMAGE={base}"]
     started = time.monotonic()
     with (WORK / f"build-{kind}.log").open("w") as log:
