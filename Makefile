@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 NO_RELEASE = find $(1) -mindepth 2 -maxdepth 2 -name '[0-9]*' -not -path '*/admit/*' -not -path '*/replace/*' -exec rm -rf {} + && \
 	rm -rf $(1)/.inactive $(1)/releases.json
 
-.PHONY: help demo test check setup export serve quality load load-long soak swaps faults replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights clean
+.PHONY: help demo test check setup export serve quality load load-long soak swaps faults replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights image-check clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -106,6 +106,9 @@ demo-weights: $(READY)  ## train the demo networks again from nothing (hours on 
 	@$(BIN)/python -m export.demo.train_mask --out export/demo/weights/mask
 	@$(BIN)/python -m export.demo.train_parse --out export/demo/weights/parse
 	@$(BIN)/python -m export.demo.judge --out export/demo/weights/judge
+
+image-check: export  ## both images built with buildah, the CPU one's server used from start to stop (as root, 10 minutes, 20 GB of disk)
+	@$(BIN)/python -m benchmarks.image_check
 
 clean:  ## remove the exported release and everything built (the environment stays)
 	@rm -rf build && $(call NO_RELEASE,model_repository)
