@@ -1,14 +1,19 @@
 """`python -m serving` as operators run it, and what tests do to its processes."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from serving.environment import INFLIGHT
+from serving.inflight import WORKING, under_way
 from serving.launcher.processes import Stub, children, stubs
+from serving.launcher.server import Server
 
 ROOT = Path(__file__).parents[1]
 _READY = re.compile(r"recast: ready .* on gRPC ([^,]+), HTTP ([^,]+), metrics ([^,]+),")
@@ -64,3 +69,27 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
     while not what():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.1)
+
+
+def edits_under_way(server: Server) -> int:
+    """Those that wait in a queue and those that a process works on, as the launcher counts them before it stops."""
+    words = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
+    folder = next(word.partition("=")[2] for word in words if word.startswith(f"{INFLIGHT}="))
+    return under_way(server.metrics_url, Path(folder), WORKING)
+
+
+@contextmanager
+def frozen(server: int, model: str) -> Iterator[None]:
+    """Hold `model` still while the block runs: its processes under the tritonserver `server` are stopped.
+
+    What needs it cannot end meanwhile, on a machine of any speed. A supervisor kills them after some seconds.
+    """
+    pids = [stub.pid for stub in stubs(server) if stub.model == model]
+    assert pids, model
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

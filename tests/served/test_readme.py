@@ -44,6 +44,7 @@ def test_recast_command_runs(server, folder, command):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_export_commands_run_in_their_order(tmp_path):
     repository = empty_repository(tmp_path / "model_repository")
     commands = [shlex.split(command) for command in COMMANDS if "-m export" in command]
@@ -70,6 +71,7 @@ def test_python_snippet_runs(server, folder, snippet):
     assert (folder / "out.png").exists()
 
 
+@pytest.mark.slow
 def test_the_load_test_runs():
     (command,) = [shlex.split(command) for command in COMMANDS if "benchmarks.load" in command]
     done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, capture_output=True, text=True)

@@ -17,6 +17,7 @@ from export.demo import world
 from serving.errors import EditError
 from tests.served.pictures import encoded
 
+pytestmark = pytest.mark.slow
 STEPS = 2
 
 
