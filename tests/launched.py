@@ -13,7 +13,6 @@ from pathlib import Path
 from serving.environment import INFLIGHT
 from serving.inflight import WORKING, under_way
 from serving.launcher.processes import Stub, children, stubs
-from serving.launcher.server import Server
 
 ROOT = Path(__file__).parents[1]
 _READY = re.compile(r"recast: ready .* on gRPC ([^,]+), HTTP ([^,]+), metrics ([^,]+),")
@@ -71,8 +70,8 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def edits_under_way(server: Server) -> int:
-    """Those that wait in a queue and those that a process works on, as the launcher counts them before it stops."""
+def edits_under_way(server) -> int:
+    """Those that wait in a queue of `server` and those that a process of it works on, as its own stop counts them."""
     words = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
     folder = next(word.partition("=")[2] for word in words if word.startswith(f"{INFLIGHT}="))
     return under_way(server.metrics_url, Path(folder), WORKING)
