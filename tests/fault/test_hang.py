@@ -15,7 +15,8 @@ instance_group [ { kind: KIND_CPU count: 1 } ]
 input [ { name: "hangs" data_type: TYPE_BOOL dims: [ 1 ] } ]
 output [ { name: "served" data_type: TYPE_BOOL dims: [ 1 ] } ]
 """
-MODEL = """from serving.steps.step import Step, scalar
+MODEL = """from serving.steps.step import Step
+from serving.steps.tensors import scalar
 import numpy as np
 
 class TritonPythonModel(Step):
