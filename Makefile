@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 NO_RELEASE = find $(1) -mindepth 2 -maxdepth 2 -name '[0-9]*' -not -path '*/admit/*' -not -path '*/replace/*' -exec rm -rf {} + && \
 	rm -rf $(1)/.inactive $(1)/releases.json
 
-.PHONY: help demo test check setup export serve quality load load-long soak swaps faults replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights image-check clean
+.PHONY: help demo test test-slow check setup export serve quality load load-long soak swaps faults replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights image-check clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,8 +18,11 @@ help:  ## show the targets
 demo: export  ## start the server, replace an object in a picture, show before / mask / after
 	@$(BIN)/python -m export.demo
 
-test: export  ## every test that runs on a plain machine: unit, contract, parity, served, fault
+test: export  ## every test of what Recast does, on any machine: unit, contract, parity, served, fault (8 minutes)
 	@$(BIN)/python -m pytest
+
+test-slow: export  ## the tests of benchmarks and of long exports, which `make test` leaves out (7 minutes)
+	@$(BIN)/python -m pytest -m slow
 
 check: $(READY)  ## lint, types, and who may import whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,15 +1,19 @@
 """`python -m serving` as operators run it, and what tests do to its processes."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from serving.environment import INFLIGHT
+from serving.inflight import WORKING, under_way
 from serving.launcher.processes import Stub, stubs
 
 ROOT = Path(__file__).parents[1]
@@ -63,3 +67,25 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
     while not what():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.1)
+
+
+def edits_under_way(server) -> int:
+    """Those that wait in a queue of `server` and those that a process of it works on, as its own stop counts them."""
+    return under_way(server.metrics_url, Path(psutil.Process(server.pid).environ()[INFLIGHT]), WORKING)
+
+
+@contextmanager
+def frozen(server: int, model: str) -> Iterator[None]:
+    """Hold `model` still while the block runs: its processes under the tritonserver `server` are stopped.
+
+    What needs it cannot end meanwhile, on a machine of any speed. A supervisor kills them after some seconds.
+    """
+    pids = [stub.pid for stub in stubs(server) if stub.model == model]
+    assert pids, model
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

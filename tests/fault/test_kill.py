@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from recast import Client, Restarting
+from recast import Client, RecastError, Restarting
 
 from export.demo import world
-from tests.launched import Launched, wait_for
+from serving.diffusion.options import MAX_STEPS
+from tests.launched import Launched, frozen, wait_for
+from tests.served.triton_calls import executions
 
 SCENE = world.scene(world.HELD_OUT, (256, 192))
 PICTURE = Image.fromarray(SCENE.image)
@@ -102,19 +104,19 @@ def test_killed_server_comes_back_on_its_ports(running):
 def test_asked_to_stop_server_finishes_what_runs(running):
     pid = running.server
     with Client(running.grpc_url, retries=0) as client, ThreadPoolExecutor(1) as pool:
-        running_edit = pool.submit(client.replace, PICTURE, SENTENCE, num_inference_steps=60)
-        time.sleep(0.5)
-        assert not running_edit.done()
-        running.process.send_signal(signal.SIGTERM)
 
         def refused() -> bool:
-            try:
-                client.replace(PICTURE, SENTENCE, num_inference_steps=4)
-            except Restarting:
-                return True
-            return False
+            with pytest.raises(RecastError) as error:
+                client.replace(b"no picture", SENTENCE)
+            return isinstance(error.value, Restarting)
 
-        wait_for(refused)
+        begun = executions(running.grpc_url, "vae_encoder")
+        running_edit = pool.submit(client.replace, PICTURE, SENTENCE, num_inference_steps=MAX_STEPS, num_images=2)
+        wait_for(lambda: executions(running.grpc_url, "vae_encoder") > begun)
+        with frozen(pid, "unet"):
+            running.process.send_signal(signal.SIGTERM)
+            wait_for(refused)
+            assert not running_edit.done()
         assert running_edit.result().picture.size == PICTURE.size
         assert running.process.wait(60) == 0
     assert not Path(f"/proc/{pid}").exists()

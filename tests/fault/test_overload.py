@@ -14,6 +14,7 @@ from recast.errors import translate
 from tritonclient.utils import InferenceServerException
 
 from serving.inflight import page, pending
+from tests.launched import frozen, wait_for
 from tests.served.pictures import encoded, tensor
 
 STEPS = 4
@@ -54,7 +55,7 @@ def busy(outcome):
             self.asked = [self.pool.submit(outcome, number, **options) for number in range(count)]
 
         def __enter__(self):
-            time.sleep(1)
+            wait_for(lambda: any(asked.done() for asked in self.asked))  # an edit, or a refusal: all places are taken
             return self
 
         def __exit__(self, *_):
@@ -98,17 +99,18 @@ def test_bulk_flood_interactive_is_let_in(outcome, busy):
 
 def test_interactive_flood_bulk_gets_its_turn(server, outcome, scenes):
     picture, name = scenes[0]
-    over = threading.Event()
+    over, full = threading.Event(), threading.Event()
 
     def keep_asking(number: int) -> None:
         while not over.is_set():
             if outcome(number)[0] == "overloaded":
+                full.set()
                 over.wait(0.2)
 
     with ThreadPoolExecutor(30) as pool, Client(server.grpc_url, timeout=120, retries=60) as patient:
         flood = [pool.submit(keep_asking, number) for number in range(30)]
-        time.sleep(1)
         try:
+            assert full.wait(60)
             assert patient.replace(picture, f"Remove the {name}", priority="bulk").intent == "remove"
         finally:
             over.set()
@@ -121,12 +123,19 @@ def test_deadline_in_the_queue_overloaded(server, scenes):
     mask = Image.fromarray(np.full((picture.height, picture.width), 255, np.uint8))
     values = {"image": encoded(picture), "mask_image": encoded(mask), "caption": b"a boat"}
     inputs = [tensor(name, value, "BYTES") for name, value in values.items()]
-    with triton.InferenceServerClient(server.grpc_url) as raw, ThreadPoolExecutor(14) as pool:
-        others = [pool.submit(raw.infer, "inpaint", inputs) for _ in range(14)]
-        while pending(page(server.metrics_url))["inpaint"] < 3:
-            time.sleep(0.05)
+
+    def waiting() -> int:
+        return pending(page(server.metrics_url))["inpaint"]
+
+    with triton.InferenceServerClient(server.grpc_url) as raw, ThreadPoolExecutor(12) as pool:
+        with frozen(server.pid, "unet"):
+            others = [pool.submit(raw.infer, "inpaint", inputs) for _ in range(11)]
+            wait_for(lambda: waiting() == len(others) - LEAST)
+            impatient = pool.submit(raw.infer, "inpaint", inputs, timeout=100_000)
+            wait_for(lambda: waiting() > len(others) - LEAST)
+            time.sleep(0.2)  # Triton looks at a request's timeout when an instance is free
         with pytest.raises(InferenceServerException, match="timeout expired") as error:
-            raw.infer("inpaint", inputs, timeout=100_000)
+            impatient.result()
         assert all(other.result() is not None for other in others)
     assert isinstance(translate(error.value, url=server.grpc_url, timeout=None), Overloaded)
 

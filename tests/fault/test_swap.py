@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from recast import Client
 from recast.cli import main
 
 from benchmarks.second import copied, renewed
@@ -70,8 +71,23 @@ def streamed(operated):
     return edit
 
 
-def test_canary_has_its_share_by_key_then_nothing_or_all(restored, second):
-    copied(restored.repository, "mask", 2)
+@pytest.fixture(scope="module")
+def second_mask(operated):
+    """Release 2 of mask, which finds what release 1 does."""
+    return copied(operated.repository, "mask", 2)
+
+
+def test_another_server_gives_the_same_bytes_and_a_new_release_its_own_answer(server, restored, second_mask):
+    with Client(server.grpc_url) as client:
+        ask = {"image": restored.picture, "prompt": restored.sentence, "seed": 5, "num_inference_steps": 2}
+        remembered = [client.replace(**ask) for _ in range(4)]
+    assert {edit.pngs for edit in remembered} == {restored.client.replace(**ask).pngs}
+    assert restored.client.replace(**ask).report["releases"]["mask"] == 1
+    restored.releases.deploy(2, ["mask"])
+    assert restored.client.replace(**ask).report["releases"]["mask"] == 2
+
+
+def test_canary_has_its_share_by_key_then_nothing_or_all(restored, second, second_mask):
     files = [file(restored.picture, number) for number in range(8)]
     expected = [2 if share_point(data) < 0.5 else 1 for data in files]
     assert set(expected) == {1, 2}

@@ -19,9 +19,11 @@ from tests.exporting import empty_repository, export
 
 FAMILIES = ["sd15-inpainting", "sd2-inpainting", "sdxl-inpainting"]
 PROMPT = "a red car"
+# The last has all that the others have and a second text encoder; their loop is also that of test_pipeline.py.
+IN_TURN = [*(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[:-1]), FAMILIES[-1]]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=IN_TURN)
 def family(request, tmp_path_factory):
     """(checkpoint folder, repository with its release 1)."""
     folder = tmp_path_factory.mktemp("family")
@@ -54,6 +56,7 @@ def test_attention_is_one_operator_in_the_unet(family):
     assert kinds["Softmax"] == 0
 
 
+@pytest.mark.slow
 def test_a_vae_that_overflows_stays_in_fp32(tmp_path):
     skeleton.write("sdxl-inpainting", tmp_path / "checkpoint", miniature=True)
     repository = empty_repository(tmp_path / "model_repository")
@@ -63,6 +66,7 @@ def test_a_vae_that_overflows_stays_in_fp32(tmp_path):
     assert precisions == {"text_encoder": "fp16", "vae_encoder": "fp32", "vae_decoder": "fp32", "unet": "fp16"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", sorted(PRESETS.keys() - {"demo", "demo-lcm", *FAMILIES}))
 def test_every_other_preset_exports_in_miniature(preset, tmp_path):
     skeleton.write(preset, tmp_path / "checkpoint", miniature=True, nf4=preset == "qwq-32b-preview")

@@ -1,16 +1,11 @@
 """What the steps remember: nothing is computed twice, and no caller and no release gets what is another's."""
 
 import json
-import shutil
 import urllib.request
 
 import numpy as np
 import pytest
 from recast import Client, InvalidPrompt, NotAnEdit, ObjectNotFound
-
-from serving.launcher.server import start
-from serving.launcher.server_options import ServerOptions
-from tests.conftest import REPOSITORY
 
 STEPS = 2
 
@@ -60,18 +55,3 @@ def test_an_error_is_the_same_the_second_time(client, scenes, prompt, error):
             client.replace(scenes[0][0], prompt, num_inference_steps=STEPS)
         messages.add(str(raised.value))
     assert len(messages) == 1
-
-
-def test_a_restarted_server_gives_the_same_bytes_and_a_new_release_its_own_answer(client, scenes, tmp_path):
-    repository = tmp_path / "repository"
-    shutil.copytree(REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
-    picture, name = scenes[1]
-    ask = {"image": picture, "prompt": f"Replace the {name} with a boat", "seed": 5, "num_inference_steps": STEPS}
-    remembered = [client.replace(**ask) for _ in range(4)]
-    with start(ServerOptions(repository)) as server, Client(server.grpc_url, timeout=120) as plain:
-        assert {edit.pngs for edit in remembered} == {plain.replace(**ask).pngs}
-        assert plain.replace(**ask).report["releases"]["mask"] == 1
-        for model in ("segmenter", "mask"):
-            shutil.copytree(repository / model / "1", repository / model / "2")
-            server.local.load(model)
-        assert plain.replace(**ask).report["releases"]["mask"] == 2

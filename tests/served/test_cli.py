@@ -13,6 +13,7 @@ from PIL import Image
 from tests.dockerfiles import DOCKER, health
 
 SENTENCE = "Replace the car with a bicycle"
+LONG = ("--steps", "100", "--num-images", "8")
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_errors_have_their_exit_codes(recast, tmp_path):
         (("edit", "nowhere.png", SENTENCE), 2, "usage"),
         (("edit", "street.png", "hello there"), 3, "not_an_edit"),
         (("edit", "street.png", "remove the unicorn"), 3, "object_not_found"),
-        (("edit", "street.png", SENTENCE, "--steps", "50", "--timeout", "0.05"), 4, "deadline_exceeded"),
+        (("edit", "street.png", SENTENCE, *LONG, "--timeout", "0.05"), 4, "deadline_exceeded"),
         (("status", "--url", "localhost:1"), 5, "server_unavailable"),
     ]:
         done = recast(*words, "--json")

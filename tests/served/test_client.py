@@ -142,4 +142,4 @@ def test_errors_are_typed_and_the_server_goes_on(client, street, picture):
 
 def test_deadline(client, picture):
     with pytest.raises(recast.DeadlineExceeded):
-        client.replace(picture, "Replace the car with a bicycle", num_inference_steps=50, timeout=0.05)
+        client.replace(picture, "Replace the car with a bicycle", num_inference_steps=100, num_images=8, timeout=0.05)

@@ -9,6 +9,8 @@ from benchmarks.load import __main__ as load
 from benchmarks.load import results
 from benchmarks.load.growth import SHM, Watch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def locust(server, tmp_path, monkeypatch):

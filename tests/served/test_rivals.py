@@ -18,6 +18,7 @@ from serving.errors import EditError
 from serving.launcher.server import start
 from tests.served.pictures import encoded
 
+pytestmark = pytest.mark.slow
 STEPS = 2
 
 

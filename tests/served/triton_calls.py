@@ -28,3 +28,9 @@ def at_once(client, model, requests):
 
     with ThreadPoolExecutor(len(requests)) as pool:
         return list(pool.map(one, requests))
+
+
+def executions(url, model):
+    """How often a model has executed, by the statistics of the server at `url`; the UNet, once a denoising step."""
+    with grpc.InferenceServerClient(url) as client:
+        return sum(stats.execution_count for stats in client.get_inference_statistics(model).model_stats)

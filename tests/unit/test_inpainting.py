@@ -11,11 +11,10 @@ from serving.diffusion.pipeline import guided_unet, latent_hole
 from serving.errors import EditError
 from serving.imaging.composite import background_difference, changed_part, feather, match_colours, paste
 from serving.imaging.crop import MAX_OBJECT_SHARE, OBJECT_SHARE, Canvas, choose_crop, cut, restore
-from serving.imaging.morphology import filled, grow, membrane, reach, shrink, smooth, window_mean
+from serving.imaging.morphology import filled, grow, membrane, reach, shrink, window_mean
 from serving.imaging.picture import Picture
 from serving.steps.report import merged, read_report
 
-RNG = np.random.default_rng(1)
 MODEL = 128
 CHOICES = {
     "seed": 1,
@@ -39,10 +38,11 @@ def rectangle(width: int, height: int, x0: int, y0: int, x1: int, y1: int) -> np
 
 
 def random_rectangles(count: int):
+    rng = np.random.default_rng(1)
     for _ in range(count):
-        width, height = (int(2 ** RNG.uniform(5, 10)) for _ in range(2))
-        x0, y0 = RNG.integers(0, width), RNG.integers(0, height)
-        x1, y1 = RNG.integers(x0, width) + 1, RNG.integers(y0, height) + 1
+        width, height = (int(2 ** rng.uniform(5, 10)) for _ in range(2))
+        x0, y0 = rng.integers(0, width), rng.integers(0, height)
+        x1, y1 = rng.integers(x0, width) + 1, rng.integers(y0, height) + 1
         yield width, height, rectangle(width, height, x0, y0, x1, y1)
 
 
@@ -95,7 +95,7 @@ def test_an_empty_mask_is_an_error():
 def test_any_shape_is_exact_outside_the_mask(width, height, spot, soft):
     picture, mask = landscape(width, height), rectangle(width, height, *spot)
     if soft:
-        mask = np.rint(smooth(mask.astype(np.float32), 2)).astype(np.uint8) * (mask > 0)
+        mask = np.rint(window_mean(mask.astype(np.float32), 2)).astype(np.uint8) * (mask > 0)
     crop = choose_crop(mask, MODEL)
     canvas = cut(picture, mask, crop)
     assert canvas.image.shape == (MODEL, MODEL, 3)
@@ -179,7 +179,7 @@ def test_an_object_keeps_its_colour():
 
 def test_repainted_background_is_left_as_it_was():
     canvas = scene()
-    generated = canvas.image + RNG.normal(0, 2, canvas.image.shape).astype(np.float32)
+    generated = canvas.image + np.random.default_rng(1).normal(0, 2, canvas.image.shape).astype(np.float32)
     generated[60:80, 60:80] = (30, 90, 200)
     old = np.zeros((MODEL, MODEL), np.float32)
     old[40:60, 62:70] = 1
@@ -213,7 +213,7 @@ def test_when_in_doubt_the_whole_mask_is_taken(fault):
     canvas = scene()
     generated = canvas.image.copy()
     if fault == "noise":
-        generated += RNG.normal(0, 40, canvas.image.shape).astype(np.float32)
+        generated += np.random.default_rng(1).normal(0, 40, canvas.image.shape).astype(np.float32)
     elif fault == "everything changed":
         generated[34:96, 34:96] = 10
     else:
