@@ -9,7 +9,7 @@ import numpy as np
 from serving.diffusion.options import Options
 from serving.diffusion.pipeline import Assets, Infer, decode, encode, generate, masked_image
 from serving.imaging.composite import background_difference, changed_part, feather, match_colours, paste
-from serving.imaging.crop import Canvas, Crop, choose_crop, cut, cut_mask
+from serving.imaging.crop import Canvas, Crop, choose_crop
 from serving.imaging.picture import Picture
 
 Result = TypeVar("Result")
@@ -53,7 +53,7 @@ class Done(NamedTuple):
 def repaint(assets: Assets, infer: Infer, job: Job) -> Generator[Done, None, Outcome]:
     """Do `job`, yielding after each denoising step; closing it stops there. Raises EditError."""
     crop = choose_crop(job.mask, assets.settings["size"])
-    canvas = cut(job.picture, job.mask, crop)
+    canvas = crop.cut(job.picture, job.mask)
     masked_latents = encode(assets, infer, masked_image(canvas)[None])
     latents = masked_latents[:0]
     steps = len(assets.plan(job.options.num_inference_steps).steps)
@@ -71,7 +71,7 @@ def _composite(job: Job, canvas: Canvas, crop: Crop, generated: list[np.ndarray]
     pictures, blend = [], np.zeros_like(job.mask)
     for image in generated:
         if job.object_mask is not None:
-            part = changed_part(image, canvas, cut_mask(job.object_mask, crop))
+            part = changed_part(image, canvas, crop.cut_mask(job.object_mask))
         weight = feather(part, canvas, job.mask, crop)
         pictures.append(paste(job.picture, image, weight, crop))
         np.maximum(blend[y0:y1, x0:x1], weight, out=blend[y0:y1, x0:x1])
