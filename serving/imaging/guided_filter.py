@@ -5,7 +5,7 @@ import numpy as np
 
 EPSILON = 26.0
 """Variance of colour, on the scale of 0 … 255, below which a window counts as flat: a deviation of about 5."""
-LEAST_RADIUS = 3
+LEAST_RADIUS = 4
 """Windows are taken on a grid so coarse that their radius is about this many of its px."""
 
 
