@@ -10,7 +10,7 @@ from serving.diffusion.denoise import Progress
 from serving.diffusion.options import Options
 from serving.diffusion.pipeline import Infer, decode_latents, denoise_canvas, encode_images, masked_image
 from serving.imaging.composite import background_difference, changed_part, feather, match_colours, paste
-from serving.imaging.crop import Canvas, Crop, choose_crop, cut, cut_mask
+from serving.imaging.crop import Canvas, Crop, choose_crop
 from serving.imaging.picture import Picture
 
 
@@ -43,7 +43,7 @@ class InpaintResult:
 def inpaint(assets: Assets, infer: Infer, request: InpaintRequest) -> Iterator[Progress | InpaintResult]:
     """Yield after each denoising step, and at last the result; closing it stops there. Raises EditError."""
     crop = choose_crop(request.mask_image, assets.settings.size)
-    canvas = cut(request.image, request.mask_image, crop)
+    canvas = crop.cut(request.image, request.mask_image)
     masked_image_latents = encode_images(assets, infer, masked_image(canvas)[None])
     latents = masked_image_latents[:0]
     for progress in denoise_canvas(assets, infer, canvas, masked_image_latents, request.caption, request.options):
@@ -65,7 +65,7 @@ def _composite(request: InpaintRequest, canvas: Canvas, crop: Crop, generated: l
     images, blend = [], np.zeros_like(request.mask_image)
     for image in generated:
         if request.object_mask is not None:
-            part = changed_part(image, canvas, cut_mask(request.object_mask, crop))
+            part = changed_part(image, canvas, crop.cut_mask(request.object_mask))
         weight = feather(part, canvas, request.mask_image, crop)
         images.append(paste(request.image, image, weight, crop))
         np.maximum(blend[y0:y1, x0:x1], weight, out=blend[y0:y1, x0:x1])

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from serving.imaging.crop import Canvas, Crop, restore
-from serving.imaging.morphology import filled, grow, membrane, reach, shrink, smooth, window_mean
+from serving.imaging.crop import Canvas, Crop
+from serving.imaging.morphology import dilate, erode, fill_holes, gaussian_blur, laplace_fill, reconstruct, window_mean
 from serving.imaging.picture import Picture
 
 COLOUR_LIMIT = 24.0
@@ -23,10 +23,10 @@ def match_colours(generated: np.ndarray, canvas: Canvas) -> np.ndarray:
     unit = max(1, canvas.image.shape[0] // 64)
     known = canvas.inside & (canvas.mask == 0)
     offset = canvas.image - generated
-    usable = known & grow(~known, 4 * unit) & (np.abs(offset).max(axis=-1) <= 2 * COLOUR_LIMIT)
-    weight = smooth(usable.astype(np.float32), unit)[..., None]
-    mean = smooth(offset * usable[..., None], unit) / np.maximum(weight, 1e-3)
-    return generated + np.clip(membrane(mean, usable), -COLOUR_LIMIT, COLOUR_LIMIT)
+    usable = known & dilate(~known, 4 * unit) & (np.abs(offset).max(axis=-1) <= 2 * COLOUR_LIMIT)
+    weight = gaussian_blur(usable.astype(np.float32), unit)[..., None]
+    mean = gaussian_blur(offset * usable[..., None], unit) / np.maximum(weight, 1e-3)
+    return generated + np.clip(laplace_fill(mean, usable), -COLOUR_LIMIT, COLOUR_LIMIT)
 
 
 def changed_part(generated: np.ndarray, canvas: Canvas, object_mask: np.ndarray) -> np.ndarray:
@@ -43,17 +43,17 @@ def changed_part(generated: np.ndarray, canvas: Canvas, object_mask: np.ndarray)
     hole = canvas.mask > 0
     radius = max(1, unit // 2)
     difference = window_mean(np.abs(window_mean(generated - canvas.image, radius)).max(axis=-1), radius)
-    ring = canvas.inside & ~hole & grow(hole, 6 * unit)
+    ring = canvas.inside & ~hole & dilate(hole, 6 * unit)
     noise = float(np.percentile(difference[ring], 75)) if ring.any() else np.inf
     low, high = max(CHANGE[0], 1.5 * noise), max(CHANGE[1], 3 * noise)
     if low > CHANGE[1]:
         return everything
-    changed = reach((difference > high) & hole, (difference > low) & hole)
-    part = grow(changed | (object_mask > 0.25), unit)
-    part = filled(shrink(grow(part, 2 * unit), 2 * unit))
+    changed = reconstruct((difference > high) & hole, (difference > low) & hole)
+    part = dilate(changed | (object_mask > 0.25), unit)
+    part = fill_holes(erode(dilate(part, 2 * unit), 2 * unit))
     if (part & hole).sum() >= WHOLE * hole.sum():
         return everything
-    return smooth(grow(part, 3 * radius).astype(np.float32), radius)
+    return gaussian_blur(dilate(part, 3 * radius).astype(np.float32), radius)
 
 
 def feather(part: np.ndarray, canvas: Canvas, mask: np.ndarray, crop: Crop) -> np.ndarray:
@@ -66,14 +66,14 @@ def feather(part: np.ndarray, canvas: Canvas, mask: np.ndarray, crop: Crop) -> n
     if not ((wanted > 0) & (wanted < 255)).any():
         edge = max(1, crop.size // 128)
         outside = canvas.inside & (canvas.mask < 0.5)
-        part = np.minimum(part, smooth(~grow(outside, edge) * np.float32(1), edge))
-    taken = np.clip(restore(part[..., None], crop)[..., 0], 0, 1)
+        part = np.minimum(part, gaussian_blur(~dilate(outside, edge) * np.float32(1), edge))
+    taken = np.clip(crop.restore(part[..., None])[..., 0], 0, 1)
     return np.rint(wanted * taken).astype(np.uint8)
 
 
 def paste(picture: Picture, generated: np.ndarray, blend: np.ndarray, crop: Crop) -> Picture:
     """A copy of `picture` with `generated`, float32 [size, size, 3] in 0 … 255, laid in by `blend` (see `feather`)."""
-    return picture.blend(crop.mask_box, np.clip(restore(generated, crop), 0, 255), blend)
+    return picture.blend(crop.mask_box, np.clip(crop.restore(generated), 0, 255), blend)
 
 
 def background_difference(before: Picture, after: Picture, mask: np.ndarray) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from PIL import Image, ImageFilter
 
-from serving.imaging.morphology import grow
+from serving.imaging.morphology import dilate
 from serving.intents import INTENTS
 
 Box = tuple[float, float, float, float]
@@ -48,9 +49,8 @@ def edit_mask(object_mask: np.ndarray, intent: str, others: np.ndarray | None = 
 
 def bounds(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     """The box (x0, y0, x1, y1) of what is at least half covered in uint8 [H, W]; None where nothing is."""
-    inside = mask >= 128
-    ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    return (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1) if len(ys) else None
+    x, y, width, height = cv2.boundingRect((mask >= 128).view(np.uint8))
+    return (x, y, x + width, y + height) if width else None
 
 
 def loosened(box: Box) -> Box:
@@ -94,7 +94,7 @@ def _boxed(object_mask: np.ndarray, box: Box, loose: Box, others: np.ndarray | N
 
 def _grown(mask: np.ndarray, reach: float) -> np.ndarray:
     """A mask, float [h, w] in 0 … 1, wider by `reach` px, its new edge soft."""
-    solid = grow(mask >= 0.5, max(1, round(reach)))
+    solid = dilate(mask >= 0.5, max(1, round(reach)))
     blurred = Image.fromarray(solid.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(max(0.5, 0.4 * reach)))
     return np.maximum(np.asarray(blurred, np.float32) / 255, mask)
 

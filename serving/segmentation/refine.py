@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from serving.imaging.morphology import grow
+from serving.imaging.morphology import dilate
 from serving.segmentation.regions import Box, Region, region
 
 CLOSER = 1.7
@@ -64,7 +64,7 @@ def closer_window(box: Box, scale: tuple[float, float], size: tuple[int, int]) -
 def confirm(coarse: Region, others: list[Region], likely: np.ndarray, threshold: float) -> Region | None:
     """The region as a closer look shows it (`likely`, float [h, w]); None where that shows too little of it."""
     longest = max(coarse.box[2] - coarse.box[0], coarse.box[3] - coarse.box[1])
-    near = grow(coarse.mask, max(3, round(GROWTH * longest)))
+    near = dilate(coarse.mask, max(3, round(GROWTH * longest)))
     for other in others:
         near &= ~other.mask
     mask = (likely >= threshold) & near

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 Box = tuple[int, int, int, int]
@@ -37,10 +39,11 @@ class Region:
 
 def find_regions(probability: np.ndarray, threshold: float) -> list[Region]:
     """The regions where `probability`, float [h, w] in 0 … 1, reaches `threshold`, largest first."""
-    labels, count = components(probability >= threshold)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    above = (probability >= threshold).view(np.uint8)
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    areas = facts[1:, cv2.CC_STAT_AREA]
     largest = np.argsort(-areas, kind="stable")[:MOST] + 1
-    boxes = {label: _box(labels == label) for label in largest}
+    boxes = {label: _corners(facts[label, :4].tolist()) for label in largest}
     groups: list[list[int]] = []
     for label in largest:
         home = None
@@ -56,56 +59,12 @@ def find_regions(probability: np.ndarray, threshold: float) -> list[Region]:
 
 def region(mask: np.ndarray, probability: np.ndarray) -> Region:
     """The region of a mask, bool [h, w], that is not empty."""
-    return Region(mask, _box(mask), float(probability[mask].mean()))
+    return Region(mask, _corners(cv2.boundingRect(mask.view(np.uint8))), float(probability[mask].mean()))
 
 
-def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Label the 8-connected components of a bool [h, w] mask: int32 [h, w] with 0 outside, and their number.
-
-    Runs of each row are joined to the runs they touch in the row above (union-find over runs).
-    """
-    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = mask
-    steps = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    ends = np.nonzero(steps == -1)[1]
-    parents = list(range(len(rows)))
-    above: list[int] = []
-    row_starts = np.searchsorted(rows, np.arange(mask.shape[0] + 1)).tolist()
-    first, last = starts.tolist(), ends.tolist()
-    for y in range(mask.shape[0]):
-        here = list(range(row_starts[y], row_starts[y + 1]))
-        _join(above, here, first, last, parents)
-        above = here
-    roots = np.array([_root(parents, run) for run in range(len(parents))], dtype=np.int64)
-    kept, numbers = np.unique(roots, return_inverse=True)
-    labels = np.zeros(mask.shape, np.int32)
-    labels[mask] = np.repeat(numbers + 1, ends - starts)
-    return labels, len(kept)
-
-
-def _join(above: list[int], here: list[int], first: list[int], last: list[int], parents: list[int]) -> None:
-    i = j = 0
-    while i < len(above) and j < len(here):
-        a, b = above[i], here[j]
-        if first[a] <= last[b] and first[b] <= last[a]:
-            parents[_root(parents, b)] = _root(parents, a)
-        if last[a] < last[b]:
-            i += 1
-        else:
-            j += 1
-
-
-def _root(parents: list[int], run: int) -> int:
-    while parents[run] != run:
-        parents[run] = parents[parents[run]]
-        run = parents[run]
-    return run
-
-
-def _box(mask: np.ndarray) -> Box:
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+def _corners(rectangle: Sequence[int]) -> Box:
+    left, top, width, height = rectangle
+    return left, top, left + width, top + height
 
 
 def _nearest(box: Box, others: list[Box], reach: float) -> int | None:

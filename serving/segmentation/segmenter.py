@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from serving.errors import EditError
 from serving.imaging.guided_filter import guided_filter
-from serving.imaging.morphology import grow
+from serving.imaging.morphology import dilate
 from serving.imaging.picture import Picture
 from serving.language.referring import Referent, part_landmark, referent
 from serving.segmentation.grounding import choose
@@ -201,10 +201,10 @@ class Masker:
         size = fit((box[2] - box[0], box[3] - box[1]), EDGE_SIDE)
         scale = size[0] / (box[2] - box[0])
         likely = sigmoid(look.part(box, size) - math.log(self.settings.threshold / (1 - self.settings.threshold)))
-        own = grow(chosen.mask, 3) & ~others
+        own = dilate(chosen.mask, 3) & ~others
         likely *= resize(own.astype(np.float32), size, scaled(box, columns / width, rows / height))
         guide = np.asarray(Image.fromarray(thumbnail(picture, box)).resize(size, Image.Resampling.BILINEAR))
-        fitted = guided_filter(guide.astype(np.float32) / 255, likely, max(2, round(EDGE_REACH * look.cell * scale)))
+        fitted = guided_filter(guide, likely, max(2, round(EDGE_REACH * look.cell * scale)))
         fitted = np.clip((fitted - 0.5) * EDGE_SLOPE + 0.5, 0, 1)
         mask = np.zeros((height, width), np.uint8)
         part = Image.fromarray(np.rint(fitted * 255).astype(np.uint8))

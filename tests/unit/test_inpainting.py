@@ -10,8 +10,8 @@ from serving.diffusion.options import Options
 from serving.diffusion.pipeline import guided_unet, latent_hole
 from serving.errors import EditError
 from serving.imaging.composite import background_difference, changed_part, feather, match_colours, paste
-from serving.imaging.crop import MAX_OBJECT_SHARE, OBJECT_SHARE, Canvas, choose_crop, cut, restore
-from serving.imaging.morphology import filled, grow, membrane, reach, shrink, window_mean
+from serving.imaging.crop import MAX_OBJECT_SHARE, OBJECT_SHARE, Canvas, choose_crop
+from serving.imaging.morphology import dilate, erode, fill_holes, gaussian_blur, laplace_fill, reconstruct, window_mean
 from serving.imaging.picture import Picture
 from serving.steps.report import merged, read_report
 
@@ -95,9 +95,9 @@ def test_an_empty_mask_is_an_error():
 def test_any_shape_is_exact_outside_the_mask(width, height, spot, soft):
     picture, mask = landscape(width, height), rectangle(width, height, *spot)
     if soft:
-        mask = np.rint(window_mean(mask.astype(np.float32), 2)).astype(np.uint8) * (mask > 0)
+        mask = np.rint(gaussian_blur(mask.astype(np.float32), 2)).astype(np.uint8) * (mask > 0)
     crop = choose_crop(mask, MODEL)
-    canvas = cut(picture, mask, crop)
+    canvas = crop.cut(picture, mask)
     assert canvas.image.shape == (MODEL, MODEL, 3)
     generated = match_colours(np.full((MODEL, MODEL, 3), 77, np.float32), canvas)
     blend = feather(np.ones((MODEL, MODEL), np.float32), canvas, mask, crop)
@@ -114,7 +114,7 @@ def test_a_crop_comes_back_in_place():
     mask = rectangle(900, 700, 400, 300, 520, 380)
     crop = choose_crop(mask, MODEL)
     assert crop.mask_box == (400, 300, 520, 380)
-    back = restore(cut(picture, mask, crop).image, crop)
+    back = crop.restore(crop.cut(picture, mask).image)
     assert np.abs(back - picture.rgb(crop.mask_box)).mean() < 1
 
 
@@ -122,14 +122,14 @@ def test_a_crop_that_sticks_out_comes_back_in_place():
     picture, mask = landscape(300, 90), rectangle(300, 90, 10, 1, 200, 89)
     crop = choose_crop(mask, MODEL)
     assert crop.window != (0, 0, MODEL, MODEL)
-    back = restore(cut(picture, mask, crop).image, crop)
+    back = crop.restore(crop.cut(picture, mask).image)
     assert np.abs(back - picture.rgb(crop.mask_box)).mean() < 2
 
 
 def test_padding_mirrors_the_background_and_not_the_object():
     picture, mask = landscape(200, 100), rectangle(200, 100, 60, 2, 150, 98)
     picture.pixels[mask > 0] = (255, 0, 0)
-    canvas = cut(picture, mask, choose_crop(mask, MODEL))
+    canvas = choose_crop(mask, MODEL).cut(picture, mask)
     red = (canvas.image[..., 0] > 200) & (canvas.image[..., 1] < 60)
     assert red[canvas.inside].any()
     assert not (~canvas.inside).all()
@@ -232,28 +232,49 @@ def test_a_changed_background_is_reported():
     assert background_difference(picture, touched, mask) == 0
 
 
-def test_a_membrane_keeps_what_is_known_and_is_smooth_between():
-    values = np.linspace(0, 50, 65, dtype=np.float32)[None, :, None].repeat(65, 0)
+def test_a_laplace_fill_keeps_what_is_known_and_is_smooth_between():
+    values = np.linspace(0, 50, 65, dtype=np.float32)[None, :, None].repeat(65, 0).repeat(3, 2)
     known = np.ones((65, 65), bool)
     known[20:45, 10:55] = False
-    result = membrane(np.where(known[..., None], values, -999), known)
+    result = laplace_fill(np.where(known[..., None], values, -999), known)
     np.testing.assert_array_equal(result[known], values[known])
     assert np.abs(result - values).max() < 5
-    np.testing.assert_array_equal(membrane(values, np.zeros_like(known)), 0)
+    np.testing.assert_array_equal(laplace_fill(values, np.zeros_like(known)), 0)
 
 
-def test_masks_grow_shrink_and_fill():
+def test_masks_are_dilated_eroded_and_filled():
     mask = np.zeros((41, 41), bool)
     mask[20, 20] = True
-    disc = grow(mask, 6)
+    disc = dilate(mask, 6)
     assert disc[20, 14]
     assert not disc[20, 13]
     assert not disc[14, 14]
-    np.testing.assert_array_equal(shrink(disc, 6), mask)
-    ring = disc & ~grow(mask, 3)
-    np.testing.assert_array_equal(filled(ring), disc)
-    np.testing.assert_array_equal(reach(mask, disc), disc)
-    np.testing.assert_allclose(window_mean(np.ones((9, 7)), 3), 1)
+    np.testing.assert_array_equal(erode(disc, 6), mask)
+    ring = disc & ~dilate(mask, 3)
+    np.testing.assert_array_equal(fill_holes(ring), disc)
+    np.testing.assert_array_equal(reconstruct(mask, disc), disc)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5])
+def test_a_disc_is_an_octagon_of_squares_and_diamonds(radius):
+    mask = np.zeros((31, 41), bool)
+    mask[[3, 15, 16], [2, 20, 39]] = True
+    wanted = mask
+    for turn in range(radius):
+        rows = wanted | np.pad(wanted, ((1, 0), (0, 0)))[:-1] | np.pad(wanted, ((0, 1), (0, 0)))[1:]
+        base = wanted if turn % 2 else rows
+        wanted = rows | np.pad(base, ((0, 0), (1, 0)))[:, :-1] | np.pad(base, ((0, 0), (0, 1)))[:, 1:]
+    np.testing.assert_array_equal(dilate(mask, radius), wanted)
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])
+def test_means_are_cut_off_at_the_border(shape):
+    values = np.random.default_rng(0).random(shape).astype(np.float32)
+    means = window_mean(values, 3)
+    assert means.shape == shape
+    for y, x in np.ndindex(9, 7):
+        window = values[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4]
+        np.testing.assert_allclose(means[y, x], window.mean((0, 1)), rtol=1e-5)
 
 
 def test_guidance_mixes_two_rows_an_image():

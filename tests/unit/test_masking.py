@@ -17,21 +17,8 @@ from serving.imaging.picture import Picture
 from serving.language.referring import COLOURS, Referent, part_landmark
 from serving.segmentation.edit_mask import NARROWEST, WIDEST, bounds, edit_mask, loosened
 from serving.segmentation.grounding import choose, colour_match, split
-from serving.segmentation.regions import components, find_regions, region
+from serving.segmentation.regions import find_regions, region
 from serving.segmentation.segmenter import Masker, Settings, fit, thumbnail
-
-
-def flood(mask: np.ndarray) -> int:
-    """The number of 8-connected components, the slow way."""
-    left, count = {tuple(at) for at in np.argwhere(mask)}, 0
-    while left:
-        edge, count = [left.pop()], count + 1
-        while edge:
-            y, x = edge.pop()
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
-            left -= near
-            edge.extend(near)
-    return count
 
 
 def disc(h: int, w: int, x: float, y: float, radius: float) -> np.ndarray:
@@ -39,20 +26,15 @@ def disc(h: int, w: int, x: float, y: float, radius: float) -> np.ndarray:
     return (xs - x) ** 2 + (ys - y) ** 2 <= radius**2
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9])
-def test_components_agree_with_flooding(share):
-    mask = np.random.default_rng(0).random((31, 47)) < share
-    labels, count = components(mask)
-    assert count == flood(mask)
-    assert ((labels > 0) == mask).all()
-    for label in range(1, count + 1):
-        assert flood(labels == label) == 1
+def test_what_touches_at_a_corner_is_one_region():
+    probability = np.zeros((60, 80), np.float32)
+    probability[10:20, 10:20] = probability[20:30, 20:30] = 0.9
+    probability[40:50, 60:70] = 0.9
+    boxes = [region.box for region in find_regions(probability, 0.5)]
+    assert boxes == [(10, 10, 30, 30), (60, 40, 70, 50)]
 
 
-def test_no_component_in_an_empty_mask():
-    labels, count = components(np.zeros((5, 7), bool))
-    assert count == 0
-    assert labels.sum() == 0
+def test_no_region_in_an_empty_map():
     assert find_regions(np.zeros((5, 7)), 0.5) == []
 
 
@@ -70,7 +52,7 @@ def test_crumbs_join_the_thing_beside_them_and_specks_are_dropped():
 
 def test_guided_filter_moves_a_coarse_edge_to_the_pictures_edge():
     truth = disc(120, 160, 80, 60, 35)
-    guide = np.where(truth[..., None], [0.8, 0.2, 0.2], [0.3, 0.6, 0.3]).astype(np.float32)
+    guide = np.where(truth[..., None], [204, 51, 51], [77, 153, 77]).astype(np.uint8)
     coarse = np.asarray(Image.fromarray((truth * 255).astype(np.uint8)).resize((10, 8)).resize((160, 120)))
     filtered = guided_filter(guide, coarse.astype(np.float32) / 255, 10)
     wrong = [int(((values > half) != truth).sum()) for values, half in ((coarse, 127), (filtered, 0.5))]
@@ -81,9 +63,20 @@ def test_guided_filter_moves_a_coarse_edge_to_the_pictures_edge():
 
 def test_guided_filter_of_a_flat_guide_is_a_blur():
     values = np.random.default_rng(1).random((40, 50)).astype(np.float32)
-    filtered = guided_filter(np.full((40, 50, 3), 0.4, np.float32), values, 3)
+    filtered = guided_filter(np.full((40, 50, 3), 102, np.uint8), values, 3)
     assert filtered.std() < 0.3 * values.std()
     assert filtered.mean() == pytest.approx(values.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("radius", [2, 6, 12, 30])
+def test_guided_filter_reaches_no_farther_on_a_coarser_grid(radius):
+    values = np.zeros((40, 240), np.float32)
+    values[:, 120:] = 1
+    filtered = guided_filter(np.full((40, 240, 3), 102, np.uint8), values, radius)
+    reach = 2 * radius + 4
+    assert filtered[:, : 120 - reach].max() < 0.01
+    assert filtered[:, 120 + reach :].min() > 0.99
+    assert 0.05 < filtered[20, 120 - radius // 2] < 0.5
 
 
 def scene(*discs: tuple[int, int, int, str]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
