@@ -13,7 +13,7 @@ from .credentials import Credentials
 from .options import EditOptions, StreamOptions, check_names
 from .pictures import Picture
 from .results import Edit, MaskResult, ParseResult, Progress, Status
-from .retrying import RetryingCalls
+from .retrying import RETRIES, RetryingCalls
 from .transport import AsyncTransport, SyncTransport, each, finish
 
 if TYPE_CHECKING:  # so that Python 3.10, whose typing has no Unpack, needs no further package
@@ -33,7 +33,7 @@ class _Calls:
         url: str = DEFAULT_URL,
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
-        retries: int = 5,
+        retries: int = RETRIES,
         credentials: Credentials | None = None,
     ) -> None:
         transport = self._transport(url, credentials or Credentials())

@@ -22,6 +22,8 @@ from .transport import Transport
 Result = TypeVar("Result")
 
 STEPS = ("replace", "parse", "mask", "inpaint")
+RETRIES = 5
+"""How often a call is tried again, unless the client is told otherwise."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 AWAY_PAUSE = 1.0
 """The longest pause, in seconds, while a server is away: it is missed by no more than that."""

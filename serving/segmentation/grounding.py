@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.errors import EditError
-from serving.imaging.colour import colour_name, colour_shares
+from serving.imaging.colour import colour_shares
 from serving.language.referring import COLOURS, Referent
+from serving.segmentation.not_found import no_such_colour
 from serving.segmentation.regions import Region, region
 
 NETWORK_SHARE = 0.7
@@ -45,7 +45,7 @@ def choose(
         candidates = [_Candidate(r, colour_match(r, referent.colour, coloured, pixels)) for r in regions]
         candidates.sort(key=lambda candidate: -candidate.match)
         if candidates[0].match < threshold:
-            raise _no_such_colour(referent, regions, pixels, candidates[0].match, threshold)
+            raise no_such_colour(referent, regions, pixels, candidates[0].match, threshold)
         regions = [candidate.region for candidate in candidates if candidate.match >= threshold]
     if referent.side:
         return _ORDER[referent.side](regions)
@@ -95,14 +95,3 @@ _ORDER = {
     "largest": lambda regions: max(regions, key=lambda r: r.area),
     "smallest": lambda regions: min(regions, key=lambda r: r.area),
 }
-
-
-def _no_such_colour(
-    referent: Referent, regions: list[Region], pixels: np.ndarray, best: float, threshold: float
-) -> EditError:
-    seen = ", ".join(f"a {colour_name(pixels[r.mask], COLOURS)} one" for r in regions[:4])
-    return EditError(
-        "object_not_found",
-        f"found '{referent.noun}' but none that is {referent.colour} (best score {best:.2f}, needed "
-        f"{threshold:.2f}); there is {seen}.",
-    )

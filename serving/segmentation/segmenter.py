@@ -18,6 +18,7 @@ from serving.imaging.morphology import dilate
 from serving.imaging.picture import Picture
 from serving.language.referring import Referent, part_landmark, referent
 from serving.segmentation.grounding import choose
+from serving.segmentation.not_found import no_such_thing
 from serving.segmentation.refine import Look, closer_window, confirm, resize, scaled, sigmoid
 from serving.segmentation.regions import Region, find_regions
 
@@ -32,8 +33,6 @@ PROPOSED = 0.5
 """A region of this share of the threshold is looked at again: the closer look decides."""
 RIVAL = 0.85
 """A region whose score is below this share of the best one's only resembles the thing."""
-CANDIDATES = 3
-"""So many of the best candidates are named when nothing is found."""
 LOOKS = 4
 """So many regions, the largest, get a closer look, all in one call of the network."""
 EDGE_SIDE = 768
@@ -137,7 +136,7 @@ class Masker:
             if seen:
                 alike = [(fine, look) for fine, look in seen if fine.score >= RIVAL * top]
                 return name, sorted(alike, key=lambda pair: -pair[0].area)
-        raise self._nothing(wanted, doubts, picture.size)
+        raise no_such_thing(wanted.noun, doubts, picture.size, self.settings.threshold)
 
     def _look_closer(
         self, picture: Picture, name: str, regions: list[Region], whole: Look, segment: Segment
@@ -173,20 +172,6 @@ class Masker:
         square = np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR), np.float32) / 255
         mean, std = (np.array(values, np.float32) for values in (self.settings.image_mean, self.settings.image_std))
         return np.ascontiguousarray(((square - mean) / std).transpose(2, 0, 1))
-
-    def _nothing(self, wanted: Referent, doubts: list[tuple[float, Region]], size: tuple[int, int]) -> EditError:
-        best = sorted(doubts, key=lambda doubt: -doubt[0])[:CANDIDATES]
-        places = []
-        for score, coarse in best:
-            across, down = size[0] / coarse.mask.shape[1], size[1] / coarse.mask.shape[0]
-            x0, y0, x1, y1 = (round(v) for v in scaled(coarse.box, across, down))
-            places.append(f"{score:.2f} at {x0},{y0} to {x1},{y1}")
-        return EditError(
-            "object_not_found",
-            f"found no '{wanted.noun}' in the picture (best score {best[0][0] if best else 0:.2f}, needed "
-            f"{self.settings.threshold:.2f}{'; candidates: ' if places else ''}{', '.join(places)}); "
-            "name something that is visible.",
-        )
 
     def _outline(self, picture: Picture, chosen: Region, others: np.ndarray, look: Look) -> np.ndarray:
         """The chosen region at the picture's own size, its edge fitted to the picture's: uint8 [H, W]."""

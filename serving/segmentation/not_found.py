@@ -1,0 +1,42 @@
+"""What a caller is told when the object is not found: the wording of object_not_found."""
+
+import numpy as np
+
+from serving.errors import EditError
+from serving.imaging.colour import colour_name
+from serving.language.referring import COLOURS, Referent
+from serving.segmentation.refine import scaled
+from serving.segmentation.regions import Region
+
+CANDIDATES = 3
+"""So many of the best candidates are named when nothing is found."""
+OTHERS = 4
+"""So many things of another colour are named when none has the asked one."""
+
+
+def no_such_thing(noun: str, doubts: list[tuple[float, Region]], size: tuple[int, int], threshold: float) -> EditError:
+    """Nothing reaches the `threshold`. `doubts` are scores and regions that do not, `size` is the picture's in px."""
+    best = sorted(doubts, key=lambda doubt: -doubt[0])[:CANDIDATES]
+    places = []
+    for score, coarse in best:
+        across, down = size[0] / coarse.mask.shape[1], size[1] / coarse.mask.shape[0]
+        x0, y0, x1, y1 = (round(v) for v in scaled(coarse.box, across, down))
+        places.append(f"{score:.2f} at {x0},{y0} to {x1},{y1}")
+    return EditError(
+        "object_not_found",
+        f"found no '{noun}' in the picture (best score {best[0][0] if best else 0:.2f}, needed "
+        f"{threshold:.2f}{'; candidates: ' if places else ''}{', '.join(places)}); "
+        "name something that is visible.",
+    )
+
+
+def no_such_colour(
+    referent: Referent, regions: list[Region], pixels: np.ndarray, best: float, threshold: float
+) -> EditError:
+    """The things are there, and none of them is of the asked colour. `pixels`, uint8 [h, w, 3], are the map's."""
+    seen = ", ".join(f"a {colour_name(pixels[r.mask], COLOURS)} one" for r in regions[:OTHERS])
+    return EditError(
+        "object_not_found",
+        f"found '{referent.noun}' but none that is {referent.colour} (best score {best:.2f}, needed "
+        f"{threshold:.2f}); there is {seen}.",
+    )
