@@ -139,12 +139,13 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Replace an object in a picture with one sentence, on a Recast server.",
         epilog=EXIT_CODES,
+        parents=[_common(with_defaults=True)],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(errors=())
     parser.add_argument("--version", action="version", version=f"recast {_version()}")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = _common()
+    common = _common(with_defaults=False)
 
     def command(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
         added = parsers.add_parser(name, help=summary, description=summary, parents=[common], allow_abbrev=False)
@@ -161,24 +162,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common() -> _Parser:
+def _common(*, with_defaults: bool) -> _Parser:
+    """The options of every command. Those of a command have no defaults, so that what stands before it holds."""
+
+    def default(value: Any) -> Any:
+        return value if with_defaults else argparse.SUPPRESS
+
     common = _Parser(add_help=False)
-    group = common.add_argument_group("options of every command")  # listed after the command's own
+    add = common.add_argument_group("options of every command").add_argument  # listed after the command's own
     url = os.environ.get("RECAST_URL") or DEFAULT_URL
-    group.add_argument("--url", default=url, help="host:port of the server's gRPC port (RECAST_URL; now %(default)s)")
-    group.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=DEFAULT_TIMEOUT,
-        metavar="S",
-        help="give up after S seconds, retries included (default: %(default)g)",
-    )
+    shown = url.replace("%", "%%")
+    add("--url", default=default(url), help=f"host:port of the server's gRPC port (RECAST_URL; now {shown})")
+    wait = f"give up after S seconds, retries included (default: {DEFAULT_TIMEOUT:g})"
+    add("--timeout", type=_seconds, default=default(DEFAULT_TIMEOUT), metavar="S", help=wait)
     for name, meaning in _TLS_FILES.items():
         variable = f"RECAST_TLS_{name.upper()}"
-        group.add_argument(
-            f"--tls-{name}", default=os.environ.get(variable) or None, metavar="FILE", help=f"{meaning} ({variable})"
-        )
-    group.add_argument("--json", action="store_true", help="print one JSON document, for errors too")
+        file = default(os.environ.get(variable) or None)
+        add(f"--tls-{name}", default=file, metavar="FILE", help=f"{meaning} ({variable})")
+    add("--json", action="store_true", default=default(False), help="print one JSON document, for errors too")
     return common
 
 

@@ -18,6 +18,7 @@ from serving.releases.errors import NotPossible, ReleaseError
 from serving.releases.repository import Release, on_disk
 from serving.topology import STEPS
 
+REPOSITORY = Path("model_repository")
 WORDS = {
     "list": "which releases are in force, since when, and which there are",
     "deploy": "verify a release, load it beside the one in force, try it, then put it in force",
@@ -50,10 +51,8 @@ def add_commands(parsers: Any, common: argparse.ArgumentParser) -> None:
     Each has the defaults `run(arguments, client)`, which gives an Outcome, and `errors`, the classes of what it raises.
     """
     about = "swap releases of a running server, whose model repository is on this machine; alone: list"
-    shared = argparse.ArgumentParser(add_help=False, parents=[common])
-    shared.add_argument("--model-repository", type=Path, default=Path("model_repository"), metavar="FOLDER",
-                        help="the folder that the server serves (%(default)s)")  # fmt: skip
-    releases = parsers.add_parser("releases", help=about, description=about, parents=[shared], allow_abbrev=False)
+    whole, shared = _shared(common, REPOSITORY), _shared(common, argparse.SUPPRESS)
+    releases = parsers.add_parser("releases", help=about, description=about, parents=[whole], allow_abbrev=False)
     releases.set_defaults(run=show, errors=(ReleaseError,))
     actions = releases.add_subparsers(metavar="ACTION")
     for name, run in _ACTIONS.items():
@@ -66,7 +65,15 @@ def add_commands(parsers: Any, common: argparse.ArgumentParser) -> None:
             words = "this step alone; may be given again (default: all that it can concern)"
             action.add_argument("--step", choices=STEPS, action="append", default=[], help=words)
         if name == "deploy":
-            action.add_argument("--share", type=_share, metavar="5%%", help="of requests that it answers, as a canary")
+            action.add_argument("--share", type=_share, metavar="5%", help="of requests that it answers, as a canary")
+
+
+def _shared(common: argparse.ArgumentParser, repository: Any) -> argparse.ArgumentParser:
+    """The options of `releases` and of each action, which has no defaults, so that what stands before it holds."""
+    shared = argparse.ArgumentParser(add_help=False, parents=[common])
+    meaning = f"the folder that the server serves ({REPOSITORY})"
+    shared.add_argument("--model-repository", type=Path, default=repository, metavar="FOLDER", help=meaning)
+    return shared
 
 
 def show(arguments: argparse.Namespace, client: Client) -> Outcome:

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from PIL import Image
+from recast import cli
 from recast.cli import main
 
 SENTENCE = "Replace the car with a bicycle"
@@ -241,3 +242,22 @@ def test_an_edit_shows_its_progress_and_ctrl_c_cancels_it_on_the_server(scripted
     assert scripted_server.cancelled.wait(5)
     scripted_server.held.set()
     assert [path.name for path in street.parent.iterdir()] == ["street.png"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--url a:1 --json status",
+        "status --json --url a:1",
+        "releases --url a:1 --json list",
+        "--json releases --url a:1",
+    ],
+)
+def test_common_options_hold_wherever_they_stand(words):
+    arguments = cli._parser().parse_args(words.split())
+    assert (arguments.url, arguments.json, arguments.timeout) == ("a:1", True, 120)
+
+
+def test_the_last_of_two_holds():
+    arguments = cli._parser().parse_args("--url a:1 releases --model-repository here list --url b:2".split())
+    assert (arguments.url, str(arguments.model_repository)) == ("b:2", "here")
