@@ -31,7 +31,7 @@ class CallError(Exception):
 
 
 @dataclass(frozen=True)
-class Local:
+class ControlClient:
     """Calls of the server at `url`, host:port of its HTTP. Any thread may use it; a call is a connection.
 
     Every method but `ready` and `live` raises CallError. Timeouts are seconds without a byte from the server.

@@ -8,7 +8,7 @@ is gone seconds after its last request, process by process; nobody waits for tha
 import time
 from collections.abc import Callable
 
-from serving.launcher.control_client import CallError, Local
+from serving.launcher.control_client import CallError, ControlClient
 from serving.topology import ENTRY_POINTS, STEPS
 
 QUIET = 0.6
@@ -16,7 +16,7 @@ QUIET = 0.6
 LOOK = 0.1
 
 
-def drain(server: Local, seconds: float, under_way: Callable[[], int]) -> bool:
+def drain(server: ControlClient, seconds: float, under_way: Callable[[], int]) -> bool:
     """Unload the entry points and wait; True when no request is in flight any more.
 
     `under_way` counts the in-flight requests; it may raise OSError.

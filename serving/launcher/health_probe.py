@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from serving.launcher.control_client import CallError, Local
+from serving.launcher.control_client import CallError, ControlClient
 from serving.launcher.preflight import LaunchError
 from serving.topology import ADMIT, PROBED, networks_of
 from serving.triton_errors import is_away, is_busy, parse_error
@@ -42,13 +42,13 @@ class StepError(LaunchError):
         self.passing = untyped if self.typed is None else self.typed.name in PASSING
 
 
-def probe(server: Local, timeout: float) -> None:
+def probe(server: ControlClient, timeout: float) -> None:
     """Call admit and every step once; LaunchError says which of them fails. `timeout` in seconds a call."""
     for step in PROBED:
         probe_step(server, step, timeout)
 
 
-def probe_step(server: Local, step: str, timeout: float) -> None:
+def probe_step(server: ControlClient, step: str, timeout: float) -> None:
     """Call one step and through it its networks; StepError when it fails, with what it says."""
     try:
         server.infer(step, {name: _array(value) for name, value in _request(step).items()}, timeout)
@@ -93,7 +93,7 @@ class HealthProbe:
     `patience`: seconds that a step may take for it while neither it nor a network of it succeeds with anything.
     """
 
-    def __init__(self, server: Local, patience: float) -> None:
+    def __init__(self, server: ControlClient, patience: float) -> None:
         self._server = server
         self._patience = patience
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="health-probe")

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from serving.inflight import WORKING, under_way
-from serving.launcher.control_client import Local
+from serving.launcher.control_client import ControlClient
 from serving.launcher.drain import drain
 from serving.launcher.health_probe import probe
 from serving.launcher.launch import Launch
@@ -90,9 +90,9 @@ class RunningServer:
         return self._launch.access.admin_key
 
     @property
-    def local(self) -> Local:
+    def control(self) -> ControlClient:
         """Control and inference from this machine, whatever TLS is on."""
-        return Local(self.http_url, self.admin_key, self._launch.probe_id)
+        return ControlClient(self.http_url, self.admin_key, self._launch.probe_id)
 
     @property
     def grpc_url(self) -> str:
@@ -114,7 +114,7 @@ class RunningServer:
         """Wait until the `ready_model` takes requests, and replace has made an edit; LaunchError says why not."""
         model, timeout = self.options.ready_model, self.options.ready_timeout
         deadline = time.monotonic() + timeout
-        while not self.local.ready(model):
+        while not self.control.ready(model):
             status = self.poll()
             if status is not None:
                 raise LaunchError(self._output.reason(status))
@@ -122,7 +122,7 @@ class RunningServer:
                 raise LaunchError(f"'{model}' was not ready after {timeout:.0f} s.")
             time.sleep(0.1)
         if model == REPLACE:
-            probe(self.local, timeout)
+            probe(self.control, timeout)
 
     def restart(self) -> None:
         """Kill what is left of tritonserver and start it again, on the same ports; LaunchError as in `wait_ready`."""
@@ -138,7 +138,7 @@ class RunningServer:
             if self.poll() is None:
                 timeout = self.options.exit_timeout
                 end = time.monotonic() + timeout
-                empty = drain(self.local, timeout, self._under_way)
+                empty = drain(self.control, timeout, self._under_way)
                 self._process.terminate()
                 self._process.wait(CLOSE_TIMEOUT if empty else max(CLOSE_TIMEOUT, end - time.monotonic()))
         except subprocess.TimeoutExpired:

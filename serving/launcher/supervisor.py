@@ -35,7 +35,7 @@ class Supervisor:
         self.server = server
         self.restarts: Counter[str] = Counter()
         patience = 2 * (server.options.hung_after or HUNG_AFTER)  # what hangs ends itself before
-        self._health_probe = HealthProbe(server.local, patience) if server.options.ready_model == REPLACE else None
+        self._health_probe = HealthProbe(server.control, patience) if server.options.ready_model == REPLACE else None
         self._mended: dict[str, float] = {}
         self._failures = 0
         self._begin()
@@ -68,7 +68,7 @@ class Supervisor:
         if status is not None:
             return f"it ended with status {status}"
         if time.monotonic() - self._lived >= LIVE_EVERY:
-            if not self.server.local.live(timeout=LIVE_WITHIN):
+            if not self.server.control.live(timeout=LIVE_WITHIN):
                 return f"it did not answer for {LIVE_WITHIN:.0f} s"
             self._lived = time.monotonic()
         return None
@@ -79,7 +79,7 @@ class Supervisor:
         self._end_stopped(alive)
         # One whose like is there was ended by a load, one whose version is not READY by an unload.
         lost = [stub for stub in self._known - alive if not any(map(stub.replaced_by, alive))]
-        states = self.server.local.states() if lost else {}
+        states = self.server.control.states() if lost else {}
         self._known = alive
         for stub in lost:
             (FOLDER / stub.region).unlink(missing_ok=True)
@@ -113,12 +113,12 @@ class Supervisor:
 
     def _reload(self, models: list[str], why: str) -> str | None:
         """Unload and load each; what the server says if one does not load."""
-        local = self.server.local
+        control = self.server.control
         for model in models:
             started = time.monotonic()
             try:
-                local.unload(model)
-                local.load(model)
+                control.unload(model)
+                control.load(model)
             except CallError as error:
                 return f"'{model}' could not be loaded again: {error}"
             self._report(model, f"'{model}': {why}", started)

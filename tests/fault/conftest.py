@@ -69,7 +69,7 @@ class Calls:
                 self.edits.append((started, self.operated.edit(), time.monotonic()))
             except RecastError as error:
                 self.errors.append(error)
-            self.unready += not self.operated.server.local.ready("replace")
+            self.unready += not self.operated.server.control.ready("replace")
             ended = self._ended.wait(PAUSE)
 
 

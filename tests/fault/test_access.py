@@ -140,9 +140,9 @@ def test_the_key_is_nowhere_to_be_read(closed):
 
 
 def test_refusals_leave_the_server_as_it_was(closed):
-    assert closed.local.ready("tally")
-    assert closed.local.ready("tally", 1)
-    assert not closed.local.ready("tally", 2)
+    assert closed.control.ready("tally")
+    assert closed.control.ready("tally", 1)
+    assert not closed.control.ready("tally", 2)
 
 
 @pytest.fixture(scope="module")
@@ -281,4 +281,4 @@ def test_http_under_mutual_tls_stays_on_this_machine_and_closed(mutual):
         status, _ = over_http(mutual, method, path, document)
         assert status == 403, path
     assert over_http(mutual, "GET", "models/tally/ready") == (200, "")
-    assert mutual.local.ready("tally")
+    assert mutual.control.ready("tally")

@@ -138,7 +138,7 @@ def test_streams_that_ended_let_go_of_the_model(operated, wish):
             while not isinstance(next(steps), recast.Edit) and ending != "cancelled":
                 pass
         steps.close()
-    local = operated.server.local
+    local = operated.server.control
     local.unload("replace_stream")
     start = time.monotonic()
     while set(local.states().get("replace_stream", {}).values()) - {"UNAVAILABLE"}:

@@ -59,7 +59,7 @@ def test_swap_reaches_the_stream_too_and_survives_any_load(restored, second):
     assert streamed(restored).png == restored.edit().png
     restored.releases.rollback([])
     for model in ("inpaint", "replace_stream", "unet", "replace"):  # as a supervisor does, and a server that starts
-        restored.server.local.load(model)
+        restored.server.control.load(model)
     assert restored.edit().report["releases"]["inpaint"] == 1
     assert streamed(restored).report["releases"]["inpaint"] == 1
     with pytest.raises(NotPossible, match="no release to go back to"):

@@ -204,7 +204,7 @@ def test_a_machine_that_forbids_tracing_is_warned_of(repository, monkeypatch):
     monkeypatch.setattr(hidden_arguments, "start", forbid)
     with start(ServerOptions(repository, ready_model="tally")) as server:
         assert "every user of this machine can read the admin key" in server.warnings[0]
-        assert server.local.ready("tally")
+        assert server.control.ready("tally")
 
 
 def test_an_installed_tritonserver_serves_with_its_own_backends(repository, tmp_path_factory, monkeypatch):

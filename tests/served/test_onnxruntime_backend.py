@@ -160,8 +160,8 @@ def test_a_config_that_does_not_fit_fails_the_load_and_says_what_differs(running
     config, reason = BROKEN[name]
     write(repository, name, config, tally())
     with pytest.raises(CallError, match=re.escape(reason)):
-        running.local.load(name)
-    assert running.local.ready("tally")
+        running.control.load(name)
+    assert running.control.ready("tally")
 
 
 def test_a_fixed_batch_axis_fails_the_load(running, repository):
@@ -169,4 +169,4 @@ def test_a_fixed_batch_axis_fails_the_load(running, repository):
     write(repository, "fixed_batch", config, identity(TensorProto.FLOAT, [1, "n"]))
     reason = "input 'x' has a fixed batch axis, FP32 [1, -1]"
     with pytest.raises(CallError, match=re.escape(reason)):
-        running.local.load("fixed_batch")
+        running.control.load("fixed_batch")

@@ -168,12 +168,12 @@ def test_no_id_that_a_caller_can_think_of_keeps_an_error_out_of_the_log(client, 
 
 def test_the_servers_own_inferences_are_not_logged(server, client, logged):
     with pytest.raises(CallError, match="object_not_found"):
-        server.local.infer("inner", {"prompt": words(b"typed")}, 10)
+        server.control.infer("inner", {"prompt": words(b"typed")}, 10)
     with pytest.raises(InferenceServerException):
         infer(client, "inner", b"typed", request_id="after-the-probe")
     logged("after-the-probe")
-    assert server.local.probe_id
-    assert server.local.probe_id not in server.log_path.read_text()
+    assert server.control.probe_id
+    assert server.control.probe_id not in server.log_path.read_text()
 
 
 def ask_for(client, seconds, model, prompt):
@@ -201,4 +201,4 @@ def test_a_health_probe_is_no_edit_that_admit_would_refuse(server, client):
         with pytest.raises(InferenceServerException, match="overloaded: as many"):
             ask_for(client, 30, "admit", b"well")  # until admit has measured what is under way
         for _ in range(5):
-            assert server.local.infer("admit", {"prompt": words(b"well")}, 10)["admitted_prompt"].item() == b"well"
+            assert server.control.infer("admit", {"prompt": words(b"well")}, 10)["admitted_prompt"].item() == b"well"
