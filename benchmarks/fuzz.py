@@ -29,7 +29,7 @@ from PIL import Image
 from recast import Client
 from tritonclient.grpc import service_pb2_grpc
 
-from benchmarks.hostile import FRONT_DOORS, NETWORKS, Attack, Tensor, attacks, formats, good_inputs, message
+from benchmarks.hostile import ENTRY_MODELS, NETWORKS, Attack, Tensor, attacks, formats, good_inputs, message
 from benchmarks.load.growth import memory, processes
 from benchmarks.machine import machine
 from benchmarks.quality import REPOSITORY, cases
@@ -162,7 +162,7 @@ class Fuzzing:
         """Every model answers its good request, a network in three rows too, as few of the attacks are: a process takes
         the memory for a shape or a batch when it first comes."""
         wire = Wire(self.server.grpc_url, self.server.http_url)
-        alone = [(model, 1) for model in (*FRONT_DOORS, *NETWORKS)]
+        alone = [(model, 1) for model in (*ENTRY_MODELS, *NETWORKS)]
         for model, rows in [*alone, *((model, 3) for model in NETWORKS)]:
             good = [Tensor(each.name, each.datatype, [rows, *each.shape[1:]], each.raw * rows)
                     for each in inputs[model]]  # fmt: skip

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tritonclient.grpc import service_pb2 as pb
 
-FRONT_DOORS = ("replace", "parse", "mask", "inpaint")
+ENTRY_MODELS = ("replace", "parse", "mask", "inpaint")
 NETWORKS = ("segmenter", "text_encoder", "vae_encoder", "unet", "vae_decoder")
 STREAMED = "replace_stream"
 
@@ -227,17 +227,17 @@ def _utf8(text: str) -> str:
 
 
 def attacks(inputs: dict[str, list[Tensor]], files: list[bytes], served: set[str]) -> st.SearchStrategy[Attack]:
-    """Mostly spoilt requests of the doors, now and then of a network, and bytes that are no request."""
+    """Mostly spoilt requests of the entry points, now and then of a network, and bytes that are no request."""
 
     def of(model: str, kind: str) -> st.SearchStrategy[Attack]:
         return messages(model, inputs[model], files).map(lambda request: Attack(kind, model, request))
 
-    doors = [of(model, "request") for model in FRONT_DOORS] * 3
+    requests = [of(model, "request") for model in ENTRY_MODELS] * 3
     streams = [of(STREAMED, "stream")] * 2 if STREAMED in served else []
     networks = st.sampled_from([model for model in NETWORKS if model in served]).flatmap(
         lambda model: of(model, "request")
     )
-    return st.one_of(*doors, *streams, networks, no_requests(inputs["parse"]))
+    return st.one_of(*requests, *streams, networks, no_requests(inputs["parse"]))
 
 
 def no_requests(good: list[Tensor]) -> st.SearchStrategy[Attack]:
@@ -260,6 +260,6 @@ def no_requests(good: list[Tensor]) -> st.SearchStrategy[Attack]:
         lambda data, header, model: Attack("http", model, data=data, header=header),
         garbage | json_cut | jsons | st.just(body),
         st.none() | st.integers(-1, 300),
-        st.sampled_from(FRONT_DOORS),
+        st.sampled_from(ENTRY_MODELS),
     )
     return st.one_of((garbage | cut).map(lambda data: Attack("bytes", "parse", data=data)), http)

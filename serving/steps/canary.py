@@ -1,11 +1,10 @@
 """Which release answers a request while a canary has a share of them: the newest passes the others on."""
 
 import hashlib
-import json
 from pathlib import Path
 
-RELEASE_STATE = "releases.json"
-"""Beside the models; `recast releases` writes it."""
+from serving.releases import release_state
+
 _WHOLE = 1 << 64
 
 
@@ -13,7 +12,7 @@ class Canary:
     """What the release state in `repository` says about release `version` of `step`, read again when it has changed."""
 
     def __init__(self, repository: Path, step: str, version: int):
-        self._file = repository / RELEASE_STATE
+        self._repository = repository
         self._step, self._version = step, version
         self._seen: tuple[int, int] | None = None
         self._share, self._in_force = 1.0, version
@@ -21,13 +20,15 @@ class Canary:
     def active(self) -> bool:
         """Whether this release is a canary, so that some requests are not for it."""
         try:
-            now = self._file.stat()
+            now = (self._repository / release_state.NAME).stat()
         except FileNotFoundError:
             return False
         if (now.st_mtime_ns, now.st_ino) != self._seen:
-            entry = json.loads(self._file.read_text(encoding="utf-8")).get(self._step, {})
-            ours = entry.get("canary") == self._version
-            self._share, self._in_force = (entry["share"], entry["release"]) if ours else (1.0, self._version)
+            entry = release_state.read(self._repository).get(self._step)
+            if entry is not None and entry.canary == self._version:
+                self._share, self._in_force = entry.share, entry.release
+            else:
+                self._share, self._in_force = 1.0, self._version
             self._seen = (now.st_mtime_ns, now.st_ino)
         return self._in_force != self._version
 

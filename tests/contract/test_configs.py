@@ -114,7 +114,7 @@ def test_nothing_of_an_edit_is_computed_before_it_is_let_in():
     first, *others = CONFIGS["replace"].ensemble_scheduling.step
     assert first.model_name == "admit"
     known = set()
-    for step in others:  # every other step waits for the door, or for one that does
+    for step in others:  # every other step waits for it, or for one that does
         assert {*first.output_map.values(), *known} & set(step.input_map.values()), step.model_name
         known |= set(step.output_map.values())
 

@@ -138,13 +138,13 @@ def test_streams_that_ended_let_go_of_the_model(operated, wish):
             while not isinstance(next(steps), recast.Edit) and ending != "cancelled":
                 pass
         steps.close()
-    local = operated.server.control
-    local.unload("replace_stream")
+    control = operated.server.control
+    control.unload("replace_stream")
     start = time.monotonic()
-    while set(local.states().get("replace_stream", {}).values()) - {"UNAVAILABLE"}:
+    while set(control.states().get("replace_stream", {}).values()) - {"UNAVAILABLE"}:
         assert time.monotonic() - start < 60, "Triton holds the model for a stream that has ended"
         time.sleep(0.2)
-    local.load("replace_stream")
+    control.load("replace_stream")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def looked(monkeypatch, tmp_path):
     def looked(*looks):
         control = Control()
         options = ServerOptions(tmp_path, ready_model="tally")
-        server = SimpleNamespace(options=options, local=control, pid=1, poll=lambda: None)
+        server = SimpleNamespace(options=options, control=control, pid=1, poll=lambda: None)
         now = []
         monkeypatch.setattr(supervisor, "stubs", lambda pid: now)
         monkeypatch.setattr(supervisor, "FOLDER", tmp_path)
