@@ -28,6 +28,8 @@ from serving.topology import REPLACE
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that a drained tritonserver gets to end by itself; its models take longer, one after another."""
+DYING = 2.0
+"""Seconds between the last word of a tritonserver that crashes and its end: it writes where it was to the log."""
 
 
 @contextmanager
@@ -67,6 +69,7 @@ class RunningServer:
     def __init__(self, launch: Launch, log: ServerLog) -> None:
         self._launch = launch
         self._log = log
+        self._took_requests = False
         self._process, warning = launch.spawn()
         self._output = log.follow(self._process)
         self.warnings = [*launch.access.warnings(), *filter(None, [warning])]
@@ -110,6 +113,15 @@ class RunningServer:
         """The exit status when tritonserver has ended by itself, None while it runs."""
         return self._process.poll()
 
+    def crashed(self) -> bool:
+        """Whether it took requests and then a signal ended it: what callers can bring about (see docker/THREATS.md)."""
+        if not self._took_requests:
+            return False
+        try:
+            return self._process.wait(DYING) < 0
+        except subprocess.TimeoutExpired:
+            return False
+
     def wait_ready(self) -> None:
         """Wait until the `ready_model` takes requests, and replace has made an edit; LaunchError says why not."""
         model, timeout = self.options.ready_model, self.options.ready_timeout
@@ -121,6 +133,7 @@ class RunningServer:
             if time.monotonic() > deadline:
                 raise LaunchError(f"'{model}' was not ready after {timeout:.0f} s.")
             time.sleep(0.1)
+        self._took_requests = True
         if model == REPLACE:
             probe(self.control, timeout)
 
@@ -128,6 +141,7 @@ class RunningServer:
         """Kill what is left of tritonserver and start it again, on the same ports; LaunchError as in `wait_ready`."""
         self._kill()
         self._launch.regions.clear()
+        self._took_requests = False
         self._process, _ = self._launch.spawn()
         self._output = self._log.follow(self._process)
         self.wait_ready()
