@@ -74,9 +74,10 @@ class Supervisor:
         if status is not None:
             return f"it ended with status {status}" if status >= 0 else f"signal {-status} ended it"
         if time.monotonic() - self._lived >= LIVE_EVERY:
-            if not self.server.control.live(timeout=LIVE_WITHIN):
+            if self.server.control.live(timeout=LIVE_WITHIN):
+                self._lived = time.monotonic()
+            elif time.monotonic() - self._lived >= LIVE_WITHIN:  # one refusal at once is no silence
                 return f"it did not answer for {LIVE_WITHIN:.0f} s"
-            self._lived = time.monotonic()
         return None
 
     def _mend_processes(self) -> str | None:

@@ -146,6 +146,26 @@ def test_a_server_that_does_not_start_after_crashes_is_given_up(tmp_path, pauses
     assert "tritonserver did not start: a model failed to load." in capsys.readouterr().err
 
 
+class Silent(Falling):
+    """It runs, and its health endpoint refuses at once."""
+
+    def __init__(self, folder):
+        super().__init__(folder, by_signal=False)
+        self.control.live = lambda timeout: False
+
+    def poll(self):
+        return None
+
+
+def test_a_server_is_started_again_after_ten_seconds_without_an_answer_not_after_one_refusal(tmp_path, pauses):
+    server = Silent(tmp_path)
+    watching = Supervisor(server)
+    for seconds, started in [(supervisor.LIVE_EVERY, 0), (0.9 * supervisor.LIVE_WITHIN, 1)]:
+        watching._lived -= seconds
+        looks(watching, 1)
+        assert server.started == started
+
+
 def test_crashes_that_lie_apart_are_each_healed_at_once(tmp_path, pauses, monkeypatch):
     server = Falling(tmp_path, by_signal=True)
     watching = Supervisor(server)
