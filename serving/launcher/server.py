@@ -28,8 +28,8 @@ from serving.topology import REPLACE
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that a drained tritonserver gets to end by itself; its models take longer, one after another."""
-DYING = 2.0
-"""Seconds between the last word of a tritonserver that crashes and its end: it writes where it was to the log."""
+SILENT = 1.0
+"""Seconds in which a tritonserver that was found wanting tells that it lives."""
 
 
 @contextmanager
@@ -114,13 +114,14 @@ class RunningServer:
         return self._process.poll()
 
     def crashed(self) -> bool:
-        """Whether it took requests and then a signal ended it: what callers can bring about (see docker/THREATS.md)."""
+        """Whether it took requests, and since then a signal ended it or it fell silent, as it does in a crash.
+
+        Callers can bring that about (docker/THREATS.md).
+        """
         if not self._took_requests:
             return False
-        try:
-            return self._process.wait(DYING) < 0
-        except subprocess.TimeoutExpired:
-            return False
+        status = self.poll()
+        return not self.control.live(timeout=SILENT) if status is None else status < 0
 
     def wait_ready(self) -> None:
         """Wait until the `ready_model` takes requests, and replace has made an edit; LaunchError says why not."""

@@ -26,8 +26,8 @@ HUNG_AFTER = 120.0
 STARTS = 4
 """Attempts to start tritonserver that may fail, or give one that does not work for STEADY seconds, in a row.
 
-A tritonserver that took requests and crashed is no such attempt. Callers can bring that about (docker/THREATS.md), and
-giving up would only help them.
+A tritonserver that took requests and crashed or fell silent is no such attempt. Callers can bring that about
+(docker/THREATS.md), and giving up would only help them.
 """
 STEADY = 60.0
 LONGEST_PAUSE = 10.0
