@@ -132,6 +132,9 @@ _HUNG_UP = "socket closed"
 _DEAD_PROCESS = "is not healthy"
 _STOPPING = ("has no available versions", "server is stopping", "not ready")
 _UNKNOWN_MODEL = "unknown model"
+# Triton's word for a request without any input of a model; where some are there, the step names those that are not.
+_MISSING = re.compile(r"missing required input\(s\) \['(?P<input>\w+)'")
+_OF_INPUT: dict[str, type[RecastError]] = {"image": InvalidImage, "prompt": InvalidPrompt}
 
 
 def translate(
@@ -151,6 +154,9 @@ def translate(
     lowered = message.lower()
     if any(words in lowered for words in _QUEUE):
         return Overloaded("the server's queue is full; try again in a moment.")
+    missing = _MISSING.search(message)
+    if missing:
+        return _OF_INPUT.get(missing["input"], InvalidOption)(f"the input '{missing['input']}' is missing.")
     if _DEAD_PROCESS in lowered:
         return Restarting("the server's process that had the call ended; another starts: try again in a moment.")
     if any(words in lowered for words in _STOPPING):

@@ -17,12 +17,14 @@ from serving.launcher.server_options import ServerOptions
 from serving.launcher.shared_memory import Regions
 from serving.launcher.tritonserver import Triton, environment
 
-# A client that vanished without a word is noticed after 20 s, not after Triton's 2 hours.
+# A client that vanished without a word is noticed after 20 s, not after Triton's 2 hours. A client that pings us in the
+# same way may, however often: by default Triton hangs up at the third ping within 5 minutes (`Too many pings`).
 KEEPALIVE = (
     "--grpc-keepalive-time=10000",
     "--grpc-keepalive-timeout=10000",
     "--grpc-keepalive-permit-without-calls=1",
     "--grpc-http2-max-pings-without-data=0",
+    "--grpc-http2-max-ping-strikes=0",
 )
 
 

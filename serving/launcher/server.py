@@ -28,6 +28,8 @@ from serving.topology import REPLACE
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that a drained tritonserver gets to end by itself; its models take longer, one after another."""
+SILENT = 1.0
+"""Seconds in which a tritonserver that was found wanting tells that it lives."""
 
 
 @contextmanager
@@ -67,6 +69,7 @@ class RunningServer:
     def __init__(self, launch: Launch, log: ServerLog) -> None:
         self._launch = launch
         self._log = log
+        self._took_requests = False
         self._process, warning = launch.spawn()
         self._output = log.follow(self._process)
         self.warnings = [*launch.access.warnings(), *filter(None, [warning])]
@@ -110,6 +113,16 @@ class RunningServer:
         """The exit status when tritonserver has ended by itself, None while it runs."""
         return self._process.poll()
 
+    def crashed(self) -> bool:
+        """Whether it took requests, and since then a signal ended it or it fell silent, as it does in a crash.
+
+        Callers can bring that about (docker/THREATS.md).
+        """
+        if not self._took_requests:
+            return False
+        status = self.poll()
+        return not self.control.live(timeout=SILENT) if status is None else status < 0
+
     def wait_ready(self) -> None:
         """Wait until the `ready_model` takes requests, and replace has made an edit; LaunchError says why not."""
         model, timeout = self.options.ready_model, self.options.ready_timeout
@@ -121,6 +134,7 @@ class RunningServer:
             if time.monotonic() > deadline:
                 raise LaunchError(f"'{model}' was not ready after {timeout:.0f} s.")
             time.sleep(0.1)
+        self._took_requests = True
         if model == REPLACE:
             probe(self.control, timeout)
 
@@ -128,6 +142,7 @@ class RunningServer:
         """Kill what is left of tritonserver and start it again, on the same ports; LaunchError as in `wait_ready`."""
         self._kill()
         self._launch.regions.clear()
+        self._took_requests = False
         self._process, _ = self._launch.spawn()
         self._output = self._log.follow(self._process)
         self.wait_ready()

@@ -24,8 +24,14 @@ STOPPED_AFTER = 3.0
 HUNG_AFTER = 120.0
 """Seconds without progress, where nothing else is said."""
 STARTS = 4
-"""Attempts to start tritonserver that may fail, or end within STEADY seconds, one after the other."""
+"""Attempts to start tritonserver that may fail, or give one that does not work for STEADY seconds, in a row.
+
+A tritonserver that took requests and crashed or fell silent is no such attempt. Callers can bring that about
+(docker/THREATS.md), and giving up would only help them.
+"""
 STEADY = 60.0
+LONGEST_PAUSE = 10.0
+"""Seconds before a start after crashes in a row; the first comes at once, each further one a second later."""
 
 
 class Supervisor:
@@ -37,7 +43,7 @@ class Supervisor:
         patience = 2 * (server.options.hung_after or HUNG_AFTER)  # what hangs ends itself before
         self._health_probe = HealthProbe(server.control, patience) if server.options.ready_model == REPLACE else None
         self._mended: dict[str, float] = {}
-        self._failures = 0
+        self._failures = self._crashes = 0
         self._begin()
 
     def run(self) -> None:
@@ -66,11 +72,12 @@ class Supervisor:
     def _server_failure(self) -> str | None:
         status = self.server.poll()
         if status is not None:
-            return f"it ended with status {status}"
+            return f"it ended with status {status}" if status >= 0 else f"signal {-status} ended it"
         if time.monotonic() - self._lived >= LIVE_EVERY:
-            if not self.server.control.live(timeout=LIVE_WITHIN):
+            if self.server.control.live(timeout=LIVE_WITHIN):
+                self._lived = time.monotonic()
+            elif time.monotonic() - self._lived >= LIVE_WITHIN:  # one refusal at once is no silence
                 return f"it did not answer for {LIVE_WITHIN:.0f} s"
-            self._lived = time.monotonic()
         return None
 
     def _mend_processes(self) -> str | None:
@@ -127,22 +134,30 @@ class Supervisor:
         return None
 
     def _restart(self, why: str) -> None:
-        """Start tritonserver again; LaunchError when it ends at once, over and over."""
-        steady = time.monotonic() - self._started > STEADY
-        self._failures = 0 if steady else self._failures
+        """Start tritonserver again; LaunchError when it cannot be started, or never works for long."""
+        if time.monotonic() - self._started > STEADY:
+            self._failures = self._crashes = 0
         while True:
             started = time.monotonic()
-            self._failures += 1
-            if self._failures > STARTS:
-                raise LaunchError(f"tritonserver was started {STARTS} times and does not stay: {why}.")
-            time.sleep(self._failures - 1)
+            time.sleep(self._pause(why))
             try:
                 self.server.restart()
             except LaunchError as error:
                 why = str(error)
+                print(f"recast: tritonserver did not start: {why}", file=sys.stderr, flush=True)
                 continue
             self._report("tritonserver", f"tritonserver: {why}", started)
             return self._begin()
+
+    def _pause(self, why: str) -> float:
+        """Seconds until the next start; LaunchError when there shall be none."""
+        if self.server.crashed():
+            self._failures, self._crashes = 0, self._crashes + 1
+            return min(self._crashes - 1, LONGEST_PAUSE)
+        self._failures += 1
+        if self._failures > STARTS:
+            raise LaunchError(f"tritonserver was started {STARTS} times and does not stay: {why}.")
+        return self._failures - 1
 
     def _report(self, name: str, what: str, started: float) -> None:
         self.restarts[name] += 1

@@ -76,7 +76,7 @@ class Caller:
             trace=self._trace,
             parameters=carried(parameters or {}),
         )
-        with waiting():
+        with waiting(model):
             response = _executed(request, model, version)
         arrays = {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}
         if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):

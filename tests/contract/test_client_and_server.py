@@ -11,6 +11,7 @@ from serving import topology
 from serving.errors import NAMES
 from serving.intents import INTENTS
 from serving.steps.admission import PRIORITIES
+from tests.contract.required_inputs import may_be_left_out
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 OF_THE_CALL = {"priority", "canary_key", "timeout", "request_id"}
@@ -19,7 +20,7 @@ OF_THE_CALL = {"priority", "canary_key", "timeout", "request_id"}
 
 def optional_inputs(model):
     config = text_format.Parse((REPOSITORY / model / "config.pbtxt").read_text(), ModelConfig())
-    return {port.name for port in config.input if port.optional}
+    return {port.name for port in config.input if may_be_left_out(model, port)}
 
 
 def test_the_intents():

@@ -18,6 +18,7 @@ from serving.diffusion import options
 from serving.imaging import picture
 from serving.launcher import cli as launcher
 from serving.triton_errors import CODES
+from tests.contract.required_inputs import may_be_left_out
 from tests.readmes import READMES, ROOT, blocks, code, commands, run_by, runner_of, table, tables
 
 LINKING = {**READMES, "docker/THREATS.md": (ROOT / "docker" / "THREATS.md").read_text()}
@@ -102,7 +103,7 @@ def test_the_tensor_tables_are_those_of_the_configs(model, kind):
         assert batch == ("1" if configured.max_batch_size == 1 else "n"), name
         assert [int(axis) if axis.isdecimal() else -1 for axis in axes] == list(tensor.dims), name
         if kind == "input":
-            assert meaning.startswith("optional") == tensor.optional, name
+            assert meaning.startswith("optional") == may_be_left_out(model, tensor), name
 
 
 def test_the_table_of_errors_is_that_of_the_code():

@@ -1,5 +1,8 @@
 """Bad input: `test_<fault>_<expected>`; after each the server still answers."""
 
+import queue
+
+import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from PIL import Image
@@ -14,8 +17,10 @@ from recast.errors import (
     RecastError,
     translate,
 )
+from tritonclient.utils import np_to_triton_dtype
 
 from export.demo import world
+from serving.launcher.control_client import CallError
 from tests.served.pictures import animated, bomb, encoded, noise, tensor
 
 GOOD = Image.fromarray(world.scene(world.HELD_OUT, (384, 288)).image)
@@ -151,6 +156,64 @@ def test_malformed_request_invalid_argument(server, inputs):
     said = translate(error.value, url=server.grpc_url, timeout=None)
     assert isinstance(said, InvalidRequest)
     assert_clean(said)
+
+
+WITHOUT = {
+    "replace": {"image": InvalidImage, "prompt": InvalidPrompt},
+    "replace_stream": {"image": InvalidImage, "prompt": InvalidPrompt},
+    "parse": {"prompt": InvalidPrompt},
+    "admit": {"prompt": InvalidPrompt},
+    "mask": {"image": InvalidImage, "target": InvalidOption},
+    "inpaint": {"image": InvalidImage, "mask_image": InvalidOption, "caption": InvalidOption},
+}
+"""What each model requires, and the error of a request without it."""
+GIVEN = {
+    "image": encoded(GOOD),
+    "prompt": PROMPT.encode(),
+    "target": b"car",
+    "mask_image": encoded(Image.new("L", GOOD.size, 255)),
+    "caption": b"a boat",
+}
+BESIDE = {"seed": np.array([[1]]), "num_inference_steps": np.array([[2]], np.int32)}
+"""Optional inputs that hide from Triton that it was sent too few."""
+
+
+def without(model: str, absent: str, beside: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    given = {name: np.array([[GIVEN[name]]], object) for name in WITHOUT[model] if name != absent}
+    return given | (beside if model in ("replace", "replace_stream", "inpaint") else {})
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http", "stream"])
+@pytest.mark.parametrize("beside", [{}, BESIDE], ids=["alone", "beside options"])
+@pytest.mark.parametrize(("model", "absent"), [(model, name) for model, names in WITHOUT.items() for name in names])
+def test_missing_input_is_named(server, model, absent, beside, protocol):
+    if model == "replace_stream" and protocol != "stream":
+        pytest.skip("a decoupled model answers streams alone")
+    said = translate(refusal(server, protocol, model, without(model, absent, beside)), url="", timeout=None)
+    assert type(said) is WITHOUT[model][absent]
+    assert said.sentence == f"the input '{absent}' is missing."
+
+
+def refusal(server, protocol: str, model: str, arrays: dict[str, np.ndarray]) -> triton.InferenceServerException:
+    """What the server answers to the request."""
+    if protocol == "http":
+        with pytest.raises(CallError) as refused:
+            server.control.infer(model, arrays, 20)
+        assert refused.value.status == 400
+        return triton.InferenceServerException(refused.value.message)
+    inputs = []
+    for name, array in arrays.items():
+        inputs.append(triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
+        inputs[-1].set_data_from_numpy(array)
+    with triton.InferenceServerClient(server.grpc_url) as raw:
+        if protocol == "grpc":
+            with pytest.raises(triton.InferenceServerException) as error:
+                raw.infer(model, inputs, client_timeout=20)
+            return error.value
+        answers: queue.Queue = queue.Queue()
+        raw.start_stream(lambda result, error: answers.put(error))
+        raw.async_stream_infer(model, inputs)
+        return answers.get(timeout=20)
 
 
 def assert_clean(error: RecastError) -> None:

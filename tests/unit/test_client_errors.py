@@ -76,6 +76,20 @@ def test_unnamed_error_is_classed_by_its_status(status, message, kind):
     assert str(error)
 
 
+@pytest.mark.parametrize(
+    ("absent", "kind"),
+    [("prompt", recast.InvalidPrompt), ("image", recast.InvalidImage), ("target", recast.InvalidOption)],
+)
+def test_an_input_that_triton_misses_is_named(absent, kind):
+    error = translated(
+        "INVALID_ARGUMENT",
+        "in ensemble 'replace', [request id: <id_unknown>] expected 1 inputs but got 0 inputs for model 'admit'. Got "
+        f"input(s) [], but missing required input(s) ['{absent}']. Please provide all required input(s).",
+    )
+    assert type(error) is kind
+    assert error.sentence == f"the input '{absent}' is missing."
+
+
 def test_name_of_another_thing_is_not_ours():
     assert type(translated("INVALID_ARGUMENT", "input_ids: wrong dtype")) is recast.InvalidRequest
 

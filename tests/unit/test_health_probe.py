@@ -1,10 +1,12 @@
 """What the health probe makes of a step's answers; the server is scripted."""
 
+import time
+
 import pytest
 
 from serving.launcher import health_probe
 from serving.launcher.control_client import CallError
-from serving.launcher.health_probe import HealthProbe, StepError
+from serving.launcher.health_probe import HealthProbe, StepError, probe
 from serving.topology import PROBED
 
 
@@ -144,3 +146,92 @@ def test_without_an_answer_admit_is_hung(server, watch):
     server.counts["admit"] = 0
     server.failures["admit"] = CallError("no answer", None)
     assert look(watch).hung
+
+
+FULL = ["Exceeds maximum queue size", "overloaded: the model 'unet' takes no more requests now; try again later."]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds of the probe's clock, which a test moves on."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(health_probe.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("message", FULL)
+def test_a_full_step_is_alive_as_long_as_a_network_of_it_works(server, watch, clock, message):
+    server.failures["inpaint"] = CallError(message, 503)
+    for _ in range(20):
+        server.counts |= {"inpaint": 0, "unet": server.counts.get("unet", 0) + 1}
+        assert look(watch) is None
+        assert server.asked[-1] == "inpaint"
+        clock[0] += 10 * watch._patience
+
+
+@pytest.mark.parametrize("message", FULL)
+def test_a_full_step_that_stands_still_is_hung_once_its_patience_is_over(server, watch, clock, message):
+    server.failures["inpaint"] = CallError(message, 503)
+    server.counts |= {"inpaint": 0, "unet": 7}
+    assert look(watch) is None
+    clock[0] += 0.9 * watch._patience
+    assert look(watch) is None
+    clock[0] += 0.2 * watch._patience
+    found = look(watch)
+    assert (found.step, found.hung) == ("inpaint", True)
+
+
+def test_a_flood_after_a_long_silence_is_no_standstill(server, watch, clock):
+    server.counts |= {"inpaint": 0, "unet": 7}
+    look(watch)
+    clock[0] += 100 * watch._patience
+    server.counts["inpaint"] = 0
+    server.failures["inpaint"] = CallError(FULL[0], 503)
+    server.asked.clear()
+    assert look(watch) is None
+    assert "inpaint" in server.asked
+
+
+def test_work_before_the_request_is_no_progress_behind_it(server, watch):
+    """What another step's request took long for says nothing about this one."""
+    server.counts |= {"mask": 0, "inpaint": 0, "unet": 0}
+    server.failures["inpaint"] = CallError("no answer", None)
+
+    def meanwhile():
+        server.counts["unet"] += server.asked[-1] == "mask"
+
+    server.meanwhile = meanwhile
+    assert look(watch).hung
+
+
+def test_a_step_that_was_loaded_again_meanwhile_is_not_hung(server, watch):
+    """Its counts begin anew."""
+    server.counts |= {"inpaint": 0, "unet": 500}
+    server.failures["inpaint"] = CallError("no answer", None)
+    server.meanwhile = lambda: server.counts.update(unet=3)
+    assert look(watch) is None
+
+
+def test_a_start_under_load_waits_for_a_step_that_callers_keep_busy(server, monkeypatch):
+    server.counts = dict.fromkeys(PROBED, 0)
+    server.failures["inpaint"] = CallError(FULL[0], 503)
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 3:
+            server.counts["inpaint"] = 1  # a caller's
+
+    monkeypatch.setattr(health_probe.time, "sleep", sleep)
+    probe(server, 60)
+    assert len(slept) == 3
+
+
+def test_a_start_under_load_fails_when_nobody_is_served(server, monkeypatch, clock):
+    server.counts = dict.fromkeys(PROBED, 0)
+    server.failures["inpaint"] = CallError(FULL[0], 503)
+    began = clock[0]
+    monkeypatch.setattr(health_probe.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    with pytest.raises(StepError, match="'inpaint' fails on a plain request: Exceeds maximum queue size"):
+        probe(server, 60)
+    assert clock[0] >= began + 60
