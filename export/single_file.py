@@ -60,7 +60,7 @@ def convert(file: Path, layout: Path, folder: Path) -> Path:
         # from_single_file leaves weights that it does not find without content, and save_pretrained stumbles over them
         why = "it lacks some of the weights" if "meta tensor" in str(error) else one_line(error)
         raise ExportError(
-            f"{file} does not fit the configuration of {layout} ({why}): lay it into the folder of a"
+            f"{file} does not fit the configuration of {layout} ({why}): fetch it again, or lay it into the folder of a"
             f" checkpoint of its own kind, beside {PIPELINE}"
         ) from error
     return folder
@@ -96,10 +96,11 @@ def _dtype(file: Path) -> torch.dtype:
 
 
 def _without_weights(layout: Path, folder: Path) -> Path:
-    """`folder`, with what an export reads of `layout` but weights: diffusers might take those in place of the file's."""
-    for pattern in READ:
-        for file in layout.rglob(pattern) if pattern != WEIGHTS else ():
-            copy = folder / file.relative_to(layout)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+    """`folder`, with what an export reads of `layout` but weights: diffusers might take those for the file's."""
+    components = [layout / name for name in read_json(layout / PIPELINE) if (layout / name).is_dir()]
+    files = {file for place in components for pattern in READ if pattern != WEIGHTS for file in place.glob(pattern)}
+    for file in (layout / PIPELINE, *files):
+        copy = folder / file.relative_to(layout)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
     return folder

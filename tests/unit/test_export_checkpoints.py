@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     CLIPSegForImageSegmentation,
+    CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     Qwen2ForCausalLM,
@@ -208,6 +209,13 @@ def sharded(damage, part="unet", kind=UNet2DConditionModel):
     return both
 
 
+def read_all(folder, destination):
+    """As an export reads an inpaint checkpoint."""
+    inpaint.write_assets(folder, destination, settings("inpaint"))
+    for load in inpaint.networks(folder).values():
+        load(folder)
+
+
 def edited_index(edit):
     def damage(folder):
         file = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
@@ -270,9 +278,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence_that_names_the_file(tin
     folder = copied(tiny_checkpoints / "inpaint", tmp_path / "checkpoint")
     damage(folder)
     with pytest.raises(ExportError, match=sentence) as refusal:
-        inpaint.write_assets(folder, tmp_path, settings("inpaint"))
-        for load in inpaint.networks(folder).values():
-            load(folder)
+        read_all(folder, tmp_path)
     assert "\n" not in str(refusal.value)
     assert str(folder) in str(refusal.value)
 
@@ -358,6 +364,21 @@ def test_a_pipeline_in_one_file_is_the_same_in_folders(pipeline, one_file, tmp_p
     assert inpaint.write_assets(folder, tmp_path, settings("inpaint"))["sampler"] == "pndm"
 
 
+@pytest.mark.parametrize("preset", ["sd2-inpainting", "sdxl-inpainting"])
+def test_later_families_in_one_file_are_the_same_in_folders(tmp_path, preset):
+    source = tmp_path / "source"
+    skeleton.write(preset, source, miniature=True)
+    if preset == "sdxl-inpainting":  # diffusers tells its two text encoders apart by their widths
+        config = CLIPTextConfig(**{**skeleton.SMALL_TEXT, "hidden_size": 32})
+        CLIPTextModel(config).half().save_pretrained(source / "text_encoder")
+    save_file(original(source), tmp_path / "community.safetensors")
+    folder = single_file.convert(tmp_path / "community.safetensors", source, tmp_path / "inpaint")
+    for file in source.rglob("*.safetensors"):
+        found, wanted = load_file(folder / file.relative_to(source)), load_file(file)
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
 def test_a_file_in_float32_keeps_its_precision(pipeline, tmp_path):
     tensors = {name: tensor.float() + 1e-5 for name, tensor in original(pipeline).items()}
     save_file(tensors, tmp_path / "full.safetensors")
@@ -375,7 +396,7 @@ def test_weights_of_the_layout_do_not_stand_in_for_the_files(pipeline, tmp_path)
     tensors = original(pipeline)
     del tensors["cond_stage_model.transformer.text_model.final_layer_norm.weight"]
     save_file(tensors, tmp_path / "lacking.safetensors")
-    with pytest.raises(ExportError, match="lacking.safetensors does not fit .* it lacks some of the weights"):
+    with pytest.raises(ExportError, match=r"lacking\.safetensors does not fit .*\(it lacks some of the weights"):
         single_file.convert(tmp_path / "lacking.safetensors", pipeline, tmp_path / "inpaint")
 
 
@@ -431,6 +452,12 @@ def test_a_file_that_is_none_of_these_is_refused_in_one_sentence(tmp_path, capsy
     assert re.search(sentence, answer)
 
 
+def test_a_folder_with_such_a_file_alone_says_how_to_give_it(one_file, tmp_path, capsys):
+    code, answer = command(capsys, tmp_path, one_file.parent, "--preset", "sd15-inpainting")
+    assert (code, answer.count("\n")) == (1, 1)
+    assert answer.endswith(f"say --checkpoint {one_file}\n")
+
+
 def test_without_a_configuration_the_command_that_fetches_it_is_said(one_file, tmp_path, capsys, monkeypatch):
     def snapshot_download(repository, **wanted):
         raise LocalEntryNotFoundError("offline")
@@ -456,3 +483,14 @@ def test_the_configuration_is_the_folders_or_the_presets(pipeline, one_file, tmp
     assert made.source.checkpoint == "a single file"
     assert made.checkpoint == tmp_path / "scratch" / "inpaint"
     assert load_file(made.checkpoint / UNET).keys() == load_file(pipeline / UNET).keys()
+
+
+@pytest.mark.slow
+def test_a_pipeline_in_one_file_becomes_a_release_and_the_same_one_again(pipeline, one_file, tmp_path, capsys):
+    configuration(pipeline, one_file.parent)
+    repository = empty_repository(tmp_path / "model_repository")
+    words = ["--preset", "sd15-inpainting", "--repository", str(repository), "--checkpoint", str(one_file)]
+    assert main(words) == 0
+    assert (repository / "unet" / "1" / "model.onnx").exists()
+    assert main(words) == 0
+    assert "release 1 is up to date" in capsys.readouterr().out
