@@ -32,7 +32,7 @@ def tiles(size: tuple[int, int]) -> list[Box]:
 def join(logits: np.ndarray, windows: list[Box]) -> np.ndarray:
     """One map of the whole picture from the `logits`, float [n, h, w], of its `windows`, as tiles() gives them.
 
-    Its cells are square where the tiles' are; where two tiles overlap, the one whose middle is nearer weighs more.
+    Its cells are as large as the tiles'; where two tiles overlap, the one whose middle is nearer weighs more.
     """
     if len(windows) == 1:
         return logits[0]
@@ -40,8 +40,8 @@ def join(logits: np.ndarray, windows: list[Box]) -> np.ndarray:
     if right < bottom:
         turned = [(y0, x0, y1, x1) for x0, y0, x1, y1 in windows]
         return np.ascontiguousarray(join(logits.transpose(0, 2, 1), turned).T)
-    rows = logits.shape[1]
-    long = round(rows * right / bottom)
+    count, rows, columns = logits.shape
+    long = round(columns * (count + 1) / 2)
     total, weight = np.zeros((rows, long), np.float32), np.zeros(long, np.float32)
     for row, (x0, _, x1, _) in zip(logits, windows, strict=True):
         start, end = round(x0 * long / right), round(x1 * long / right)
