@@ -3,12 +3,13 @@
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.checkpoint import overridden, settings
+from export.checkpoint import PIPELINE, overridden, settings
 from export.errors import ExportError
 from export.presets import PRESETS, Hub, Preset, covering, table
 from export.release import exclusive
@@ -46,9 +47,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=STEPS, help="export this step alone")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"), metavar="DIR",
                         help="model repository to write into (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--checkpoint", metavar="DIR|ID",
+    parser.add_argument("--checkpoint", metavar="DIR|ID|FILE",
                         help="checkpoints to take in place of the preset's: a folder with parse/, mask/ and inpaint/,"
-                             " or for a single step its own folder or its id on the Hugging Face hub")  # fmt: skip
+                             " or for a single step its own folder or its id on the Hugging Face hub; for inpaint also"
+                             " a whole pipeline in one .safetensors file")  # fmt: skip
     parser.add_argument("--revision", metavar="REV", help="commit, tag or branch on the hub (default: the preset's,"
                                                           " main for another --checkpoint)")  # fmt: skip
     parser.add_argument("--precision", choices=["fp32", "fp16"],
@@ -84,19 +86,26 @@ def run(options: argparse.Namespace) -> None:
         raise ExportError(f"{' and '.join(options.preset)} has nothing for the step {options.only}")
     if options.set and len(chosen) > 1:
         raise ExportError("--set is for one step: name it with --only")
-    orders = {step: order(options, presets[step], step) for step in chosen}
     releases = [Release(options.repository, step, options.release or 1) for step in chosen]
     own = options.release is None and options.checkpoint is None and not options.set and options.precision is None
-    with exclusive(options.repository, [model for step in chosen for model in released_with(step)]):
-        for release in releases:
-            may_replace = own and presets[release.step].rolling
-            export(release, orders[release.step], lambda line: print(line, flush=True), may_replace=may_replace)
+    with tempfile.TemporaryDirectory(prefix="recast-export-") as scratch:
+        orders = {step: order(options, presets[step], step, Path(scratch)) for step in chosen}
+        with exclusive(options.repository, [model for step in chosen for model in released_with(step)]):
+            for release in releases:
+                may_replace = own and presets[release.step].rolling
+                export(release, orders[release.step], lambda line: print(line, flush=True), may_replace=may_replace)
     print(f"done in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def order(options: argparse.Namespace, preset: Preset, step: str) -> Order:
-    """What the command line asks for, for one step; what is on the hub alone is downloaded."""
-    checkpoint, source = locate(options, preset, step)
+def order(options: argparse.Namespace, preset: Preset, step: str, scratch: Path) -> Order:
+    """What the command line asks for, for one step; what is on the hub alone is downloaded.
+
+    A checkpoint in one file is laid out below `scratch`, which has to stay until the export is done.
+    """
+    if options.checkpoint is not None and Path(options.checkpoint).is_file():
+        checkpoint, source = laid_out(Path(options.checkpoint), preset, step, scratch), Source("a single file")
+    else:
+        checkpoint, source = locate(options, preset, step)
     chosen = settings(checkpoint, preset.settings[step])
     return Order(checkpoint, source, overridden(chosen, dict(options.set), "--set"),
                  options.precision or preset.precision)  # fmt: skip
@@ -116,6 +125,21 @@ def locate(options: argparse.Namespace, preset: Preset, step: str) -> tuple[Path
     assert isinstance(asked, Hub)
     folder = hub.fetch(asked.id, options.revision or asked.revision)
     return folder, Source(asked.id, folder.name)
+
+
+def laid_out(file: Path, preset: Preset, step: str, scratch: Path) -> Path:
+    """A folder below `scratch` with the pipeline in `file`, configured as the folder it lies in, else as the preset."""
+    if step != "inpaint":
+        raise ExportError(f"{file} is one file, and {step} takes a folder: give the one that holds its config.json")
+    from export import hub, single_file  # and torch, which "up to date" need not wait for
+
+    single_file.refuse_unfit(file)
+    own = preset.checkpoints[step]
+    if (file.parent / PIPELINE).exists():
+        layout = file.parent
+    else:
+        layout = own if isinstance(own, Path) else hub.fetch_layout(own.id, own.revision, file)
+    return single_file.convert(file, layout, scratch / step)
 
 
 if __name__ == "__main__":

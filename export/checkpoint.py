@@ -12,28 +12,49 @@ Settings = Mapping[str, Any]
 WEIGHTS = "*.safetensors"
 READ = ("*.json", "*.txt", "*.jinja", "*.model", WEIGHTS)
 """Files of a checkpoint that an export reads. No pickles, and no code."""
-VARIANTS = ("*.fp16.safetensors", "*.bf16.safetensors", "*.non_ema.safetensors")
-"""Further copies of the same weights, which it does not."""
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "added_tokens.json")
+"""What a tokenizer may be in."""
+PIPELINE = "model_index.json"
+"""What the folder of a diffusers pipeline has at its top."""
 
 
-def readable(folder: Path) -> list[Path]:
-    """The files of a checkpoint that an export reads."""
-    found = {file for pattern in READ for file in folder.rglob(pattern) if file.is_file()}
-    return [file for file in found if not any(file.match(pattern) for pattern in VARIANTS)]
+class Content(dict[str, Any]):
+    """The object in a JSON file; asked for a key that it lacks, it raises ExportError."""
+
+    def __init__(self, file: Path, values: Mapping[str, Any]):
+        super().__init__(values)
+        self.file = file
+
+    def __missing__(self, key: str) -> Any:
+        raise ExportError(f"{self.file} has no {key}: fetch it again, or take another checkpoint")
 
 
 def require(folder: Path, files: Iterable[str]) -> None:
-    """Refuse a folder that lacks one of `files`, or whose weights are pickled."""
+    """Refuse a folder that lacks one of `files`."""
     for name in files:
-        if (folder / name).exists():
-            continue
-        if name.endswith(".safetensors") and any((folder / name).parent.glob("*.bin")):
-            raise ExportError(f"{(folder / name).parent} has only pickled weights (.bin): convert them to safetensors")
-        raise ExportError(f"{folder} is no checkpoint for this step: it has no {name}")
+        if not (folder / name).exists():
+            raise ExportError(f"{folder} is no checkpoint for this step: it has no {name}")
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8"))
+def read_json(file: Path) -> Content:
+    """The object in `file`. Raises ExportError for a file that is missing or holds none."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ExportError(f"{file} is missing: fetch it, too") from None
+    except (OSError, ValueError) as error:
+        raise ExportError(
+            f"{file} is damaged, it cannot be read as JSON ({one_line(error)}): fetch it again"
+        ) from error
+    if not isinstance(values, dict):
+        raise ExportError(f"{file} is damaged, it holds no JSON object: fetch it again")
+    return Content(file, values)
+
+
+def one_line(error: Exception) -> str:
+    """The first sentence of what `error` says, without its full stop: as a part of ours."""
+    words = str(error).strip().splitlines() or [type(error).__name__]
+    return words[0].split(". ")[0].strip().rstrip(".:")
 
 
 def settings(folder: Path, defaults: Settings) -> dict[str, Any]:
@@ -49,14 +70,25 @@ def overridden(settings: Settings, own: Settings, where: str) -> dict[str, Any]:
     return {**settings, **own}
 
 
+def read_tokenizer(source: Path) -> Any:
+    """The tokenizer in the folder `source`, without code of its own. Raises ExportError."""
+    from transformers import AutoTokenizer  # takes seconds, which "up to date" need not wait for
+
+    for name in TOKENIZER:
+        if (source / name).exists():
+            read_json(source / name)
+    try:
+        return AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the libraries' errors have no class in common
+        raise ExportError(f"the tokenizer in {source} cannot be read ({one_line(error)}): fetch it again") from error
+
+
 def write_tokenizer(source: Path, destination: Path) -> dict[str, int]:
     """Write the tokenizer of `source` as one tokenizers file; its special token ids.
 
     The file neither pads nor truncates: that is the reader's, who knows the context length.
     """
-    from transformers import AutoTokenizer  # takes seconds, which "up to date" need not wait for
-
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    tokenizer = read_tokenizer(source)
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()

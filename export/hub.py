@@ -12,19 +12,22 @@ from typing import Any
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import DryRunError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from export.checkpoint import READ, VARIANTS
+from export.checkpoint import PIPELINE, READ, WEIGHTS
 from export.errors import ExportError
+from export.weights import unread
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def fetch(repository: str, revision: str) -> Path:
     """The folder of `repository` at `revision` in the hub's cache, its missing files downloaded. Raises ExportError."""
-    wanted: Any = {"revision": revision, "allow_patterns": READ, "ignore_patterns": VARIANTS}
+    wanted: Any = {"revision": revision, "allow_patterns": READ}
     try:
         with suppress(DryRunError):  # no network: the cache may hold it all
             planned: Any = snapshot_download(repository, **wanted, dry_run=True)
-            _check_disk(repository, sum(file.file_size for file in planned if file.will_download))
+            wanted["ignore_patterns"] = left = sorted(unread(file.filename for file in planned))
+            needed = (file for file in planned if file.will_download and file.filename not in left)
+            _check_disk(repository, sum(file.file_size for file in needed))
         return Path(snapshot_download(repository, **wanted))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
@@ -39,6 +42,23 @@ def fetch(repository: str, revision: str) -> Path:
             404: f"it has no revision {revision}, or does not exist",
         }.get(status or 0, f"the hub answered {status}")
         raise ExportError(f"{repository} cannot be downloaded: {why}") from error
+
+
+def fetch_layout(repository: str, revision: str, file: Path) -> Path:
+    """The folder of `repository` at `revision`, a few MB without its weights, as configuration for those in `file`.
+
+    Raises ExportError.
+    """
+    patterns = [pattern for pattern in READ if pattern != WEIGHTS]
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
+        included = " ".join(f"'{pattern}'" for pattern in patterns)
+        raise ExportError(
+            f"{file} holds weights alone, and the configuration of {repository} is not in the local cache: lay the file"
+            f" beside the {PIPELINE} of a checkpoint of its kind, or run, where the hub can be reached,"
+            f" hf download {repository} --revision {revision} --include {included}"
+        ) from error
 
 
 def _check_disk(repository: str, needed: int) -> None:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from export import sdxl, text_encoder, unet, vae
-from export.checkpoint import Settings, read_json, require, write_tokenizer
+from export import sdxl, text_encoder, unet, vae, weights
+from export.checkpoint import WEIGHTS, Settings, read_json, require, write_tokenizer
 from export.errors import ExportError
 from export.network import Loaders
 from serving.diffusion.assets import InpaintSettings, TokenizerSettings
@@ -54,10 +54,19 @@ def networks(checkpoint: Path) -> Loaders:
 
 def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     """Write scheduler_config.json and the tokenizers into `folder`; the content of inpaint.json."""
-    weights = "diffusion_pytorch_model.safetensors"
-    require(checkpoint, [f"unet/{weights}", "unet/config.json", f"vae/{weights}", "scheduler/scheduler_config.json"])
+    alone = sorted(checkpoint.glob(WEIGHTS))
+    if alone and not (checkpoint / "unet").exists():
+        raise ExportError(
+            f"{checkpoint} has no folders of a pipeline but {alone[0].name}: if that is a whole pipeline in one file,"
+            f" say --checkpoint {alone[0]}"
+        )
+    require(checkpoint, ["unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"])
     family = _family(checkpoint)
-    require(checkpoint, [*(f"{name}/model.safetensors" for name in family.encoders), *family.tokenizers])
+    require(checkpoint, [*(f"{name}/config.json" for name in family.encoders), *family.tokenizers])
+    for part in ("unet", "vae"):
+        weights.find(checkpoint / part, weights.DIFFUSERS)
+    for part in family.encoders:
+        weights.find(checkpoint / part, weights.TRANSFORMERS)
     scheduler = {**read_json(checkpoint / "scheduler" / "scheduler_config.json"), **settings["scheduler"]}
     sampler = _sampler(scheduler, settings["num_inference_steps"])
     (folder / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from export import segmenter
+from export import segmenter, weights
 from export.checkpoint import Settings, read_json, require, write_tokenizer
 from export.errors import ExportError
 from export.network import Loaders
@@ -18,7 +18,8 @@ def networks(checkpoint: Path) -> Loaders:
 
 def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     """Write tokenizer.json into `folder`; the content of mask.json."""
-    require(checkpoint, ["config.json", "model.safetensors"])
+    require(checkpoint, ["config.json"])
+    weights.find(checkpoint, weights.TRANSFORMERS)
     text = segmenter.text_config(segmenter.read_config(checkpoint))
     ids = write_tokenizer(checkpoint, folder / "tokenizer.json")
     return {

@@ -1,14 +1,14 @@
 """The parse step: a causal language model in a transformers folder, served as it is."""
 
+import json
 import os
 import shutil
 import stat
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
-from export.checkpoint import READ, WEIGHTS, Settings, read_json, require
+from export import weights
+from export.checkpoint import READ, WEIGHTS, Settings, read_json, read_tokenizer, require
 from export.errors import ExportError
 from export.network import Loaders
 from serving.language.model import own_quantisation
@@ -21,8 +21,7 @@ def networks(checkpoint: Path) -> Loaders:
 def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     """Copy what transformers reads of the checkpoint into `folder`; the content of parse.json."""
     require(checkpoint, ["config.json", "tokenizer_config.json"])
-    weights = weight_files(checkpoint)
-    require(checkpoint, weights)
+    found = weights.find(checkpoint, weights.TRANSFORMERS)
     refuse_unusable(checkpoint)
     copy = folder / "checkpoint"
     copy.mkdir(parents=True)
@@ -30,17 +29,14 @@ def write_assets(checkpoint: Path, folder: Path, settings: Settings) -> dict[str
         for file in () if pattern == WEIGHTS else checkpoint.glob(pattern):
             # without its mode: downloaded files are often readable by their owner alone
             shutil.copyfile(file, copy / file.name)
-    for name in weights:
-        link_or_copy(checkpoint / name, copy / name)
+    for file in found.files:
+        link_or_copy(file, copy / weights.plain_name(file.name))
+    if found.variant and found.index:  # the server asks for no variant
+        index = read_json(found.index)
+        where = {tensor: weights.plain_name(name) for tensor, name in index["weight_map"].items()}
+        plain = json.dumps({**index, "weight_map": where})
+        (copy / "model.safetensors.index.json").write_text(plain, encoding="utf-8")
     return dict(settings)
-
-
-def weight_files(checkpoint: Path) -> list[str]:
-    """The safetensors files that transformers would load: the one, or those that the index names."""
-    index = checkpoint / "model.safetensors.index.json"
-    if (checkpoint / "model.safetensors").exists() or not index.exists():
-        return ["model.safetensors"]
-    return sorted({Path(name).name for name in read_json(index)["weight_map"].values()})
 
 
 def refuse_unusable(checkpoint: Path) -> None:
@@ -51,14 +47,14 @@ def refuse_unusable(checkpoint: Path) -> None:
             raise ExportError(
                 f"{checkpoint / name} has an auto_map: its own Python code would have to run, and Recast runs none"
             )
-    (architecture,) = config.get("architectures") or [None]
+    architecture, *_ = config.get("architectures") or [None]
     if not str(architecture).endswith("ForCausalLM"):
         raise ExportError(f"{checkpoint} holds a {architecture}, and parse needs a causal language model")
     try:
         own_quantisation(config)
     except ValueError as error:
         raise ExportError(f"{checkpoint}: {error}") from None
-    if AutoTokenizer.from_pretrained(checkpoint, local_files_only=True).chat_template is None:
+    if read_tokenizer(checkpoint).chat_template is None:
         raise ExportError(f"the tokenizer in {checkpoint} has no chat template: give an instruct checkpoint")
 
 

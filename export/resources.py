@@ -4,10 +4,9 @@ import math
 import shutil
 from pathlib import Path
 
-from safetensors import safe_open
-
-from export.checkpoint import WEIGHTS, readable
+from export.checkpoint import WEIGHTS
 from export.errors import ExportError
+from export.weights import readable, shapes
 from serving.language.memory import free_bytes
 
 BYTES = {"fp32": 4, "fp16": 2}
@@ -23,8 +22,7 @@ def weights(folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for file in readable(folder):
         if file.match(WEIGHTS):
-            with safe_open(file, "pt") as tensors:
-                count = sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())
+            count = sum(map(math.prod, shapes(file).values()))
             counts[file.parent.name] = counts.get(file.parent.name, 0) + count
     return counts
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from export import unet, vae
-from export.checkpoint import read_json
+from export import unet, vae, weights
+from export.checkpoint import read_json, read_tokenizer
 from export.errors import ExportError
 from export.network import Network, integers
 
@@ -86,15 +86,13 @@ def load_text_encoder(checkpoint: Path) -> Network:
     """Both text encoders in `checkpoint`, a diffusers pipeline folder, as one network."""
     classes: tuple[Any, Any] = (CLIPTextModel, CLIPTextModelWithProjection)
     first, second = (
-        kind.from_pretrained(
-            checkpoint / folder, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
-        )
+        weights.load(kind, checkpoint / folder, weights.TRANSFORMERS, dtype=torch.float32, attn_implementation="eager")
         for kind, folder in zip(classes, ENCODERS, strict=True)
     )
     side = read_json(checkpoint / "unet" / "config.json")["sample_size"]
     size = side * vae.downscale(read_json(checkpoint / "vae" / "config.json"))
     # the configuration of CLIP's text models often has another number for it than the tokenizer
-    end = AutoTokenizer.from_pretrained(checkpoint / TOKENIZERS[0], local_files_only=True).eos_token_id
+    end = read_tokenizer(checkpoint / TOKENIZERS[0]).eos_token_id
     force_zeros = read_json(checkpoint / "model_index.json").get("force_zeros_for_empty_prompt", True)
     sequence = first.config.max_position_embeddings
     return Network(

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, CLIPSegForImageSegmentation, Sam3Model
 
+from export import weights
+from export.checkpoint import one_line, read_json
 from export.errors import ExportError
 from export.network import Draw, Network
 
@@ -56,7 +58,13 @@ ARCHITECTURES: dict[str, tuple[Any, type[torch.nn.Module], tuple[str, str]]] = {
 
 def read_config(checkpoint: Path) -> Any:
     """The model's configuration. Raises ExportError for one that is no known segmenter."""
-    config: Any = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+    read_json(checkpoint / "config.json")
+    try:
+        config: Any = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the libraries' errors have no class in common
+        raise ExportError(
+            f"{checkpoint / 'config.json'} is no configuration of a known model ({one_line(error)}): fetch it again"
+        ) from error
     if config.model_type not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ExportError(f"{checkpoint} holds a {config.model_type}, and mask takes one of {known}")
@@ -72,7 +80,7 @@ def load(checkpoint: Path, side: int) -> Network:
     """The model in `checkpoint`, for square pictures of `side` pixels."""
     config = read_config(checkpoint)
     text, (kind, wrapper, axes) = text_config(config), ARCHITECTURES[config.model_type]
-    model = kind.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True, attn_implementation="eager")
+    model = weights.load(kind, checkpoint, weights.TRANSFORMERS, dtype=torch.float32, attn_implementation="eager")
     sizes = {"height": side, "width": side, "sequence": text.max_position_embeddings}
     return Network(
         name="segmenter",

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from export.checkpoint import Settings, readable
+from export.checkpoint import Settings
 from export.errors import ExportError
 from export.release import Origin, Target
+from export.weights import readable
 from serving.releases.manifest import PROGRAM, digest
 from serving.releases.renewal import write_programs
 from serving.releases.repository import Release

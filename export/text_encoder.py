@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextModel
 
+from export import weights
 from export.network import Network, integers
 
 
@@ -21,9 +22,8 @@ class TextEncoder(torch.nn.Module):
 
 def load(checkpoint: Path) -> Network:
     """The text encoder in `checkpoint`, a diffusers pipeline folder."""
-    model = CLIPTextModel.from_pretrained(
-        checkpoint / "text_encoder", dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
-    )
+    folder = checkpoint / "text_encoder"
+    model = weights.load(CLIPTextModel, folder, weights.TRANSFORMERS, dtype=torch.float32, attn_implementation="eager")
     sequence = model.config.max_position_embeddings
     return Network(
         name="text_encoder",

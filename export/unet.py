@@ -1,11 +1,11 @@
 """unet: one denoising step of Stable Diffusion inpainting."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 
+from export import weights
 from export.attention import OneOperator
 from export.network import Network, integers
 
@@ -27,9 +27,10 @@ class Unet(torch.nn.Module):
 
 def load(checkpoint: Path, wrapper: type[torch.nn.Module] = Unet) -> Network:
     """The UNet in `checkpoint`, a diffusers pipeline folder; `wrapper` has the inputs and the output of `Unet`."""
-    unet: Any = UNet2DConditionModel.from_pretrained(
-        checkpoint / "unet", torch_dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False
-    )
+    unet = weights.load(
+        UNet2DConditionModel, checkpoint / "unet", weights.DIFFUSERS, torch_dtype=torch.float32,
+        low_cpu_mem_usage=False,
+    )  # fmt: skip
     unet.set_attn_processor(OneOperator())
     multiple = 2 ** (len(unet.config.block_out_channels) - 1)
     side, fixed = unet.config.sample_size, {"hidden": unet.config.cross_attention_dim}

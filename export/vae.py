@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
+from export import weights
 from export.attention import OneOperator
 from export.checkpoint import read_json
 from export.network import Network
@@ -85,8 +86,8 @@ def overflows(checkpoint: Path) -> bool:
 
 
 def _load(checkpoint: Path) -> Any:
-    vae = AutoencoderKL.from_pretrained(
-        checkpoint / "vae", torch_dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False
+    vae = weights.load(
+        AutoencoderKL, checkpoint / "vae", weights.DIFFUSERS, torch_dtype=torch.float32, low_cpu_mem_usage=False
     )
     vae.set_attn_processor(OneOperator())
     return vae

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -35,6 +36,16 @@ MODEL_INDEX = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
+
+
+PARTS = {
+    "inpaint/unet": UNet2DConditionModel,
+    "inpaint/vae": AutoencoderKL,
+    "inpaint/text_encoder": CLIPTextModel,
+    "mask": CLIPSegForImageSegmentation,
+    "parse": Qwen2ForCausalLM,
+}
+"""The folders of weights that `write` makes, and their classes."""
 
 
 def write(folder: Path) -> None:
@@ -113,6 +124,16 @@ def write_inpaint(folder: Path) -> None:
     tokenizer.save_pretrained(folder / "tokenizer")
     scheduler.save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX))
+
+
+def save_again(kind: Any, folder: Path, *, variant: str | None = None, shards: int = 1) -> None:
+    """Write the weights in `folder` once more, as the library itself does it, and nothing else of them."""
+    library = {"torch_dtype": torch.float16} if kind in (UNet2DConditionModel, AutoencoderKL) else {"dtype": "float16"}
+    model = kind.from_pretrained(folder, **library)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    size = sum(tensor.numel() * 2 for tensor in model.state_dict().values())
+    model.save_pretrained(folder, variant=variant, max_shard_size=size if shards == 1 else size // shards)
 
 
 def clip_tokenizer() -> CLIPTokenizer:

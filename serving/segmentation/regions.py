@@ -10,6 +10,8 @@ import numpy as np
 
 Box = tuple[int, int, int, int]
 
+LONG = 2.0
+"""A picture longer than this many times its shorter side is judged by parts of this length."""
 LEAST_SHARE = 0.001
 """A region smaller than this share of the picture is no object: about one patch of a CLIPSeg."""
 CRUMB_SHARE, CRUMB_REACH = 0.2, 0.04
@@ -44,17 +46,19 @@ def find_regions(probability: np.ndarray, threshold: float) -> list[Region]:
     areas = facts[1:, cv2.CC_STAT_AREA]
     largest = np.argsort(-areas, kind="stable")[:MOST] + 1
     boxes = {label: _corners(facts[label, :4].tolist()) for label in largest}
+    longest = min(max(above.shape), LONG * min(above.shape))
+    least = LEAST_SHARE * longest * min(above.shape)
     groups: list[list[int]] = []
     for label in largest:
         home = None
         if areas[label - 1] < CRUMB_SHARE * areas[largest[0] - 1]:
-            home = _nearest(boxes[label], [boxes[group[0]] for group in groups], CRUMB_REACH * max(labels.shape))
+            home = _nearest(boxes[label], [boxes[group[0]] for group in groups], CRUMB_REACH * longest)
         if home is None:
             groups.append([label])
         else:
             groups[home].append(label)
     masks = [np.isin(labels, group) for group in groups]
-    return [region(mask, probability) for mask in masks if mask.sum() >= LEAST_SHARE * mask.size]
+    return [region(mask, probability) for mask in masks if mask.sum() >= least]
 
 
 def region(mask: np.ndarray, probability: np.ndarray) -> Region:

@@ -20,7 +20,8 @@ from serving.language.referring import Referent, part_landmark, referent
 from serving.segmentation.grounding import choose
 from serving.segmentation.not_found import no_such_thing
 from serving.segmentation.refine import Look, closer_window, confirm, resize, scaled, sigmoid
-from serving.segmentation.regions import Region, find_regions
+from serving.segmentation.regions import LONG, Region, find_regions
+from serving.segmentation.tiles import join, tiles
 
 Segment = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(pixel_values [n, 3, S, S], input_ids [n, t], attention_mask [n, t]) -> logits [n, h, w]."""
@@ -28,13 +29,15 @@ Segment = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 SMALL_SIDE = 1024
 """The picture is looked at at no more than about this many px a side; only the found object is seen closer."""
 MAP_SIDE = 320
-"""Longest side in px of the map on which regions are told apart."""
+"""Longest side in px of the map on which regions are told apart; of a long picture's, LONG times its shorter side."""
 PROPOSED = 0.5
 """A region of this share of the threshold is looked at again: the closer look decides."""
 RIVAL = 0.85
 """A region whose score is below this share of the best one's only resembles the thing."""
 LOOKS = 4
 """So many regions, the largest, get a closer look, all in one call of the network."""
+MOST_ROWS = 16
+"""Of one call, as the segmenter's configuration has it."""
 EDGE_SIDE = 768
 """Longest side in px at which an object's outline is fitted to the picture."""
 EDGE_REACH = 3
@@ -89,16 +92,16 @@ class Masker:
     def find(self, picture: Picture, phrase: str, segment: Segment) -> Found:
         """The mask of the object that `phrase` means; EditError object_not_found when there is none."""
         head, landmark = part_landmark(phrase)
-        wanted, small, size = referent(head), thumbnail(picture), fit(picture.size, MAP_SIDE)
+        wanted, size = referent(head), map_size(picture.size)
         if not wanted.noun:
             raise EditError("invalid_option", "the target names no object; name the one to find.")
         # "sports car": what the network does not know as a whole it may know by its last word.
         names = dict.fromkeys([wanted.noun, wanted.noun.split()[-1]])
         asked = [words for name in names for words in (name, f"{wanted.colour} {name}")[: 2 if wanted.colour else 1]]
-        logits = self._ask(small, [*asked, *([landmark] if landmark else [])], segment)
+        logits = self._ask(picture, [*asked, *([landmark] if landmark else [])], segment)
         maps = {words: sigmoid(resize(row, size)) for words, row in logits.items()}
         name, seen = self._search(picture, wanted, names, logits, maps, segment)
-        colours = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR))
+        colours = np.asarray(Image.fromarray(thumbnail(picture)).resize(size, Image.Resampling.BILINEAR))
         coloured = maps[f"{wanted.colour} {name}" if wanted.colour else name]
         near = find_regions(maps[landmark], self.settings.threshold) if landmark else []
         chosen = choose([r for r, _ in seen], wanted, coloured, colours, self.settings.threshold, near)
@@ -154,11 +157,17 @@ class Masker:
         for coarse, window in zip(regions, windows, strict=True):
             yield coarse, looks[window].likely(shape, scale), looks[window]
 
-    def _ask(self, image: np.ndarray, phrases: list[str], segment: Segment) -> dict[str, np.ndarray]:
-        """The logits [h, w] of each phrase, all of them in one call."""
-        phrases = list(dict.fromkeys(phrases))
-        pixels = np.repeat(self.pixels(image)[None], len(phrases), axis=0)
-        return dict(zip(phrases, segment(pixels, *self.tokens(phrases)), strict=True))
+    def _ask(self, picture: Picture, phrases: list[str], segment: Segment) -> dict[str, np.ndarray]:
+        """The logits [h, w] of the whole picture for each phrase, all in one call unless the picture is long."""
+        phrases, windows = list(dict.fromkeys(phrases)), tiles(picture.size)
+        pixels = [self.pixels(thumbnail(picture, window)) for window in windows]
+        rows = [(phrase, tile) for phrase in phrases for tile in pixels]
+        answers: list[np.ndarray] = []
+        for first in range(0, len(rows), MOST_ROWS):
+            names, images = zip(*rows[first : first + MOST_ROWS], strict=True)
+            answers += list(segment(np.stack(images), *self.tokens(list(names))))
+        count = len(windows)
+        return {name: join(np.stack(answers[n * count :][:count]), windows) for n, name in enumerate(phrases)}
 
     def tokens(self, phrases: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """input_ids and attention_mask, int64 [phrases, context length]."""
@@ -216,3 +225,8 @@ def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """Width and height shrunk, never enlarged, so that neither exceeds `longest`."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def map_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the map of a picture of `size`: a long one's has as much of each part as a square's."""
+    return fit(size, round(MAP_SIDE * max(1.0, max(size) / (LONG * min(size)))))
