@@ -11,12 +11,12 @@ from serving.segmentation.refine import scaled
 from serving.segmentation.regions import Region
 
 CANDIDATES = 3
-"""So many of the best candidates are named when nothing is found."""
+"""So many of the best candidates are named when nothing is found; one fewer where the demo weights are told of."""
 OTHERS = 4
 """So many things of another colour are named when none has the asked one."""
 NAMED = 16
 """So many of the nouns that demo weights know are named."""
-NOUN_CHARS = 30
+NOUN_CHARS = 40
 """So much of the asked noun is quoted: the whole sentence stays below 400 characters."""
 
 
@@ -31,7 +31,7 @@ def no_such_thing(
 
     `knows` are the nouns of demo weights. They are told for those nouns too, which may be seen in a photograph in vain.
     """
-    best = sorted(doubts, key=lambda doubt: -doubt[0])[:CANDIDATES]
+    best = sorted(doubts, key=lambda doubt: -doubt[0])[: CANDIDATES - bool(knows)]
     places = []
     for score, coarse in best:
         across, down = size[0] / coarse.mask.shape[1], size[1] / coarse.mask.shape[0]

@@ -56,5 +56,5 @@ def test_a_release_of_before_is_still_read(tmp_path):
     assert list(Settings.read(tmp_path / "mask.json").knows) == ["car"]
     del values["threshold"]
     (tmp_path / "mask.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match="missing settings in mask.json: threshold"):
+    with pytest.raises(ValueError, match=r"missing settings in mask\.json: threshold"):
         Settings.read(tmp_path / "mask.json")
