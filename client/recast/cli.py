@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn, TextIO
 
-from . import commands
+from . import commands, standard_streams
 from .client import DEFAULT_TIMEOUT, DEFAULT_URL, Client
 from .credentials import Credentials
 from .errors import (
@@ -25,11 +27,12 @@ from .errors import (
     ServerUnavailable,
 )
 from .intents import INTENTS
-from .output_files import UsageError
+from .output_files import NotSaved, UsageError
+from .work_files import answers_on_stdout
 
 EXIT_CODES = """exit codes:
   0    done (status: the server is ready)
-  1    the server failed, or cancelled the call
+  1    the server failed, or cancelled the call; or its answer could not be written where it should be
   2    wrong usage, or an input that cannot be used: picture, sentence, option, path
   3    the sentence asks for no edit, or the object is not in the picture
   4    the server is overloaded, or the deadline passed
@@ -39,6 +42,15 @@ EXIT_CODES = """exit codes:
 
 environment: RECAST_URL, RECAST_TLS_CA, RECAST_TLS_CERT and RECAST_TLS_KEY stand for the options of these names;
 RECAST_API_KEY is sent with every call, RECAST_ADMIN_KEY with those that control the server."""
+# How the server and the client call what the command calls otherwise.
+_OPTIONS = (
+    (r"\bnum_inference_steps\b", "--steps"),
+    (r"\bguidance_scale\b", "--guidance"),
+    (r"\bnum_images\b", "--num-images"),
+    (r"\bnegative_prompt\b|\bnegative prompt\b", "--negative-prompt"),
+    (r"^seed\b", "--seed"),
+    ("allow more time or ask for fewer steps", "allow more time (--timeout) or ask for fewer steps (--steps)"),
+)
 # The first class that fits decides.
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (NotAnEdit, 3),
@@ -51,6 +63,9 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (AccessDenied, 6),
     (Exception, 1),
 )
+
+LONGEST_TIMEOUT = 1_000_000
+"""Seconds, eleven days: longer ones do not fit into every clock of a call."""
 
 PLUGINS = "recast.commands"
 """The entry points of distributions that bring commands of their own: functions (subparsers, common parser).
@@ -68,23 +83,50 @@ _TLS_FILES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (the process's own arguments by default); returns the exit code."""
+    standard_streams.prepare()
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in words
-    expected: tuple[type[Exception], ...] = (UsageError, RecastError)
     try:
-        arguments = _parser().parse_args(words)
-        expected += arguments.errors
-        with Client(arguments.url, timeout=arguments.timeout, credentials=_credentials(arguments)) as client:
-            outcome: commands.Outcome = arguments.run(arguments, client)
-        _print_outcome(outcome, as_json)
-        return outcome.exit_code
+        return _run(words, as_json)
     except KeyboardInterrupt:
         _print_error("stopped", "stopped.", 130, as_json)
         return 130
+    except SystemExit:  # --help and --version, which have printed
+        standard_streams.flush(sys.stdout)
+        raise
+    except OSError as error:  # standard output takes no text: the work itself is done
+        sentence = f"cannot write to standard output: {error.strerror or error}."
+        _print_error("not_told", sentence, 1, as_json, on_stderr=True)
+        return 1
+
+
+def _run(words: Sequence[str], as_json: bool) -> int:
+    expected: tuple[type[Exception], ...] = (UsageError, NotSaved, RecastError)
+    on_stderr = False
+    try:
+        arguments = _parser().parse_args(words)
+        expected += arguments.errors
+        on_stderr = answers_on_stdout(arguments)
+        with Client(arguments.url, timeout=arguments.timeout, credentials=_credentials(arguments)) as client:
+            outcome: commands.Outcome = arguments.run(arguments, client)
     except expected as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
-        _print_error(getattr(error, "name", "usage"), str(error), code, as_json, getattr(error, "request_id", ""))
+        told = {"request_id": id} if (id := getattr(error, "request_id", "")) else {}
+        told = getattr(error, "document", told)
+        name = getattr(error, "name", "usage")
+        _print_error(name, _in_options(error), code, as_json, told, on_stderr=on_stderr)
         return code
+    _print_outcome(outcome, as_json, sys.stderr if on_stderr else sys.stdout)
+    return outcome.exit_code
+
+
+def _in_options(error: Exception) -> str:
+    """The error's sentence, options called as the command calls them."""
+    sentence = str(error)
+    if isinstance(error, (InvalidRequest, DeadlineExceeded)):
+        for pattern, option in _OPTIONS:
+            sentence = re.sub(pattern, option, sentence)
+    return sentence
 
 
 def _credentials(arguments: argparse.Namespace) -> Credentials:
@@ -103,27 +145,33 @@ def _credentials(arguments: argparse.Namespace) -> Credentials:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}.") from error
 
 
-def _print_outcome(outcome: commands.Outcome, as_json: bool) -> None:
+def _print_outcome(outcome: commands.Outcome, as_json: bool, stream: TextIO) -> None:
     if as_json:
-        _print_json(outcome.document)
+        standard_streams.say(json.dumps(outcome.document), stream)
         return
     if outcome.lines:
-        print("\n".join(outcome.lines))
+        standard_streams.say("\n".join(outcome.lines), stream)
     for note in outcome.notes:
-        print(f"note: {note}", file=sys.stderr)
+        standard_streams.say(f"note: {note}", sys.stderr)
 
 
-def _print_error(name: str, sentence: str, code: int, as_json: bool, request_id: str = "") -> None:
+def _print_error(
+    name: str,
+    sentence: str,
+    code: int,
+    as_json: bool,
+    told: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    on_stderr: bool = False,
+) -> None:
+    """`told` is what the JSON document has beside; `on_stderr`: standard output is a picture's, or full."""
     if as_json:
-        of_call = {"request_id": request_id} if request_id else {}
-        _print_json({"error": name, "message": sentence, "exit_code": code, **of_call})
+        document = {"error": name, "message": sentence, "exit_code": code, **told}
+        standard_streams.say(json.dumps(document), sys.stderr if on_stderr else sys.stdout)
         return
+    request_id = told.get("request_id")
     logged_as = f" (request id {request_id})" if name == InternalError.name and request_id else ""
-    print(f"recast: {sentence}{logged_as}", file=sys.stderr)
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document))
+    standard_streams.say(f"recast: {sentence}{logged_as}", sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -154,7 +202,9 @@ def _parser() -> argparse.ArgumentParser:
 
     _edit_arguments(command("edit", commands.edit, "edit a picture as one sentence says"))
     parse = command("parse", commands.parse, "show what a sentence asks for, without a picture")
-    parse.add_argument("prompt", metavar="SENTENCE", help='such as "swap the red car on the left for a boat"')
+    parse.add_argument(
+        "prompt", metavar="SENTENCE", type=_text, help='such as "swap the red car on the left for a boat"'
+    )
     _mask_arguments(command("mask", commands.mask, "find an object in a picture, and write its mask"))
     command("status", commands.status, "show whether the server is ready, and which releases it serves")
     for plugin in entry_points(group=PLUGINS):  # `recast releases`, where the server's distribution is installed
@@ -185,13 +235,13 @@ def _common(*, with_defaults: bool) -> _Parser:
 
 def _edit_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
-    add("prompt", metavar="SENTENCE", help='such as "Replace the car with a bicycle"')
-    add("-o", "--out", help="the edited picture: .png, .webp or .jpg (default: NAME-edited.png beside PICTURE)")
+    _picture_argument(parser)
+    add("prompt", metavar="SENTENCE", type=_text, help='such as "Replace the car with a bicycle"')
+    _out_arguments(parser, "the edited picture", "NAME-edited beside PICTURE, a JPEG for a JPEG")
     add("--seed", type=int, metavar="N", help="repeat the edit that had this seed (default: a new one)")
     add("--steps", type=int, metavar="N", help="denoising steps: more take longer (default: the server's)")
     add("--guidance", type=float, metavar="X", help="how closely to follow the words (default: the server's)")
-    add("--negative-prompt", metavar="WORDS", help="what must not appear")
+    add("--negative-prompt", type=_text, metavar="WORDS", help="what must not appear")
     add("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, … (default: 1)")
     add("--bulk", action="store_true", help="nobody waits for this edit: a busy server refuses it first")
     add("--mask-out", metavar="PATH", help="write the mask too: 255 replaced, 0 untouched, between blended")
@@ -199,9 +249,9 @@ def _edit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _mask_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
-    parser.add_argument("target", metavar="OBJECT", help='such as "red car on the left"')
-    parser.add_argument("-o", "--out", help="the mask: .png, .webp or .jpg (default: NAME-mask.png beside PICTURE)")
+    _picture_argument(parser)
+    parser.add_argument("target", metavar="OBJECT", type=_text, help='such as "red car on the left"')
+    _out_arguments(parser, "the mask", "NAME-mask.png beside PICTURE")
     parser.add_argument(
         "--intent",
         choices=tuple(INTENTS),
@@ -209,10 +259,33 @@ def _mask_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _picture_argument(parser: argparse.ArgumentParser) -> None:
+    wanted = "a PNG, JPEG or WebP file, never written to; - is standard input"
+    parser.add_argument("picture", metavar="PICTURE", help=wanted)
+
+
+def _out_arguments(parser: argparse.ArgumentParser, what: str, default: str) -> None:
+    told = f"{what}: .png, .webp or .jpg; - is standard output, and messages go to standard error (default: {default})"
+    parser.add_argument("-o", "--out", help=told)
+    replaced = "replace the default output if it exists; one that you name is replaced in any case"
+    parser.add_argument("--force", action="store_true", help=replaced)
+
+
+def _text(word: str) -> str:
+    """What the user typed, in UTF-8 as it is usual, where the locale makes Python read it as something else."""
+    try:
+        return os.fsencode(word).decode()
+    except UnicodeError:
+        return word
+
+
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError("must be a positive number of seconds")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0 and up to {LONGEST_TIMEOUT}")
     return seconds
 
 
