@@ -100,6 +100,8 @@ def _check_output(out: Path, target: Path, *, may_replace: bool, force: bool) ->
         raise UsageError(f"{out}: the name must end in {', '.join(FORMATS)}.")
     if not target.parent.is_dir():
         raise UsageError(f"{out}: there is no folder {target.parent if out.is_symlink() else out.parent}.")
+    if target.is_symlink():  # realpath follows all links but those of a circle
+        raise UsageError(f"{out} is a link that leads to itself; name another file.")
     if target.is_dir():
         raise UsageError(f"{out} is a folder; name a file.")
     if target.exists():

@@ -13,6 +13,12 @@ _NOBODY_READS = (errno.EPIPE, errno.EBADF, errno.EIO)
 """The pipe's reader has left, the stream was closed before we began, the terminal has gone."""
 
 
+class OutputFull(Exception):
+    """Standard output can take no text, such as on a full disk: the work itself is done."""
+
+    name = "not_told"
+
+
 def prepare() -> None:
     """Open what the caller has closed, and show letters that a stream cannot encode as escapes.
 
@@ -32,21 +38,24 @@ def say(text: str, stream: TextIO) -> None:
     """Print a line; where nobody reads it is dropped, for what it tells of is done.
 
     Raises:
-        OSError: standard output cannot take it, such as a full disk. Of standard error nothing is raised.
+        OutputFull: standard output cannot take it. Of standard error nothing is raised.
     """
-    with suppress(ValueError):  # the stream was closed by whoever calls us as a function
-        stream.write(text + "\n")
-    flush(stream)
+    _send(text + "\n", stream)
 
 
 def flush(stream: TextIO) -> None:
     """Send what is buffered; errors are those of `say`."""
+    _send("", stream)
+
+
+def _send(text: str, stream: TextIO) -> None:
     try:
+        stream.write(text)
         stream.flush()
     except OSError as error:
-        _silence(stream)
+        silence(stream)
         if stream is not sys.stderr and error.errno not in _NOBODY_READS:
-            raise
+            raise OutputFull(f"cannot write to standard output: {error.strerror or error}.") from error
 
 
 def check_output() -> str | None:
@@ -57,8 +66,8 @@ def check_output() -> str | None:
         os.write(sys.stdout.fileno(), b"")
     except io.UnsupportedOperation:  # a program that calls us keeps its output in memory
         return None
-    except OSError:
-        return "standard output is closed"
+    except OSError as error:
+        return "standard output is " + ("closed" if error.errno == errno.EBADF else f"of no use ({error.strerror})")
     return None
 
 
@@ -68,7 +77,7 @@ def write_picture(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError:
-        _silence(sys.stdout)
+        silence(sys.stdout)
         raise
 
 
@@ -77,7 +86,7 @@ def read_picture() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _silence(stream: TextIO) -> None:
+def silence(stream: TextIO) -> None:
     """Let what is still buffered go nowhere, or the interpreter fails with it at its own end."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
