@@ -21,9 +21,9 @@ def run(scripted_server, street):
     """Runs the command as a shell does, with `after` for redirections; its exit code, stdout and stderr."""
     scripted_server.script = [answer(street)]
 
-    def run(*words, after="", stdin=b"", **environment):
+    def run(*words, before="", after="", stdin=b"", **environment):
         done = subprocess.run(
-            ["sh", "-c", f'"$@" {after}', "sh", *RECAST, *words],
+            ["sh", "-c", f'{before} "$@" {after}', "sh", *RECAST, *words],
             cwd=street.parent,
             env={**os.environ, "RECAST_URL": scripted_server.grpc_url, "TMPDIR": str(street.parent), **environment},
             input=stdin,
@@ -150,6 +150,16 @@ def test_a_picture_that_the_output_does_not_take_is_kept(run, street, scripted_s
     assert kept in document["message"]
     with open(kept, "rb") as file:
         assert file.read() == data
+
+
+def test_a_limit_on_files_keeps_the_old_one(run, street, scripted_server):
+    scripted_server.script = [{**answer(street), "edited_image": blob(street.read_bytes() + b"\0" * (1 << 20))}]
+    (street.parent / "old.png").write_bytes(b"old")
+    code, _, err = run("edit", "street.png", SENTENCE, "-o", "old.png", before="ulimit -f 64;")
+    assert code == 1
+    assert err == "recast: cannot write old.png: File too large.\n"
+    assert (street.parent / "old.png").read_bytes() == b"old"
+    assert files(street.parent) == ["old.png", "street.png"]
 
 
 def test_a_gone_terminal_is_nobody(monkeypatch):
