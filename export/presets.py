@@ -41,7 +41,7 @@ class Preset:
 
 DEMO_WEIGHTS = Path(__file__).parent / "demo" / "weights"
 PARSE = asdict(ParseSettings())
-MASK = {"threshold": 0.5, "template": "{}"}
+MASK = {"threshold": 0.5, "template": "{}", "knows": ()}
 INPAINT = {"num_inference_steps": 20, "guidance_scale": 4.0, "scheduler": {}}
 
 

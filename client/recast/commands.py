@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 from . import console
 from .client import Client
 from .errors import InternalError
-from .output_files import UsageError, beside, check_outputs, numbered, save
+from .output_files import named, numbered
 from .pictures import decoded
 from .results import Edit
 from .strip import strip
+from .work_files import Result, opened, saved
 
 NOT_READY = 5
+MOST_IMAGES = 100
+"""So many names of variants are checked before the call: far more than a server makes."""
 
 T = TypeVar("T")
 
@@ -35,25 +38,23 @@ class Outcome:
 
 def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
     """`recast edit`: the pictures, and the mask and the strip when asked for."""
-    picture = Path(arguments.picture)
-    out = Path(arguments.out) if arguments.out else beside(picture, "edited")
-    extras = [Path(path) for path in (arguments.mask_out, arguments.strip) if path]
-    check_outputs(picture, [*numbered(out, max(1, arguments.num_images or 1)), *extras])
-    data = _read(picture)
+    count = min(max(1, arguments.num_images or 1), MOST_IMAGES)
+    extras = [path for path in (arguments.mask_out, arguments.strip) if path]
+    source = opened(arguments, "edited", count=count, extras=extras)
     started = time.monotonic()
-    result = _edited(arguments, client, data)
+    result = _edited(arguments, client, source.data)
     seconds = time.monotonic() - started
-    pictures = numbered(out, len(result.pngs))
-    check_outputs(picture, [*pictures, *extras])
-    files: list[tuple[bytes, Path]] = list(zip(result.pngs, pictures, strict=True))
-    document = {**result.summary(), "seconds": round(seconds, 3), "pictures": [str(out) for out in pictures]}
+    document = {**result.summary(), "seconds": round(seconds, 3)}
+    files = [
+        Result("pictures", partial(bytes, png), path, source.replace)
+        for png, path in zip(result.pngs, numbered(source.out, len(result.pngs)), strict=True)
+    ]
     if arguments.mask_out:
-        files.append((result.mask_png, Path(arguments.mask_out)))
-        document["mask"] = arguments.mask_out
+        files.append(Result("mask", lambda: result.mask_png, named(arguments.mask_out)))
     if arguments.strip:
-        files.append((_strip(data, result, arguments.prompt), Path(arguments.strip)))
-        document["strip"] = arguments.strip
-    return _saved(files, document, console.edit_lines(result, seconds))
+        draw = partial(_strip, source.data, result, arguments.prompt)
+        files.append(Result("strip", draw, named(arguments.strip)))
+    return _saved(files, source.kind, document, console.edit_lines(result, seconds))
 
 
 def parse(arguments: argparse.Namespace, client: Client) -> Outcome:
@@ -65,19 +66,14 @@ def parse(arguments: argparse.Namespace, client: Client) -> Outcome:
 
 def mask(arguments: argparse.Namespace, client: Client) -> Outcome:
     """`recast mask`: the object's outline, or with --intent the mask that such an edit would use."""
-    picture = Path(arguments.picture)
-    out = Path(arguments.out) if arguments.out else beside(picture, "mask")
-    check_outputs(picture, [out])
-    data = _read(picture)
-    result, seconds = _timed(arguments.target, lambda: client.mask(data, arguments.target, intent=arguments.intent))
-    document = {
-        "target": arguments.target,
-        **result.summary(),
-        "seconds": round(seconds, 3),
-        "mask": str(out),
-    }
+    source = opened(arguments, "mask")
+    result, seconds = _timed(
+        arguments.target, lambda: client.mask(source.data, arguments.target, intent=arguments.intent)
+    )
+    document = {"target": arguments.target, **result.summary(), "seconds": round(seconds, 3)}
     png = result.mask_png if arguments.intent else result.object_mask_png
-    return _saved([(png, out)], document, console.mask_lines(arguments.target, result, seconds))
+    files = [Result("mask", lambda: png, source.out, source.replace)]
+    return _saved(files, source.kind, document, console.mask_lines(arguments.target, result, seconds))
 
 
 def status(arguments: argparse.Namespace, client: Client) -> Outcome:
@@ -86,13 +82,6 @@ def status(arguments: argparse.Namespace, client: Client) -> Outcome:
     document = {"url": arguments.url, **result.summary()}
     lines = console.status_lines(result, arguments.url)
     return Outcome(document, lines, exit_code=0 if result.ready else NOT_READY)
-
-
-def _read(picture: Path) -> bytes:
-    try:
-        return picture.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {picture}: {error.strerror or error}.") from error
 
 
 def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
@@ -126,15 +115,7 @@ def _strip(before: bytes, result: Edit, sentence: str) -> bytes:
     return strip(decoded(before), result.mask, result.pictures, sentence)
 
 
-def _saved(files: list[tuple[bytes, Path]], document: dict[str, Any], lines: list[str]) -> Outcome:
+def _saved(results: list[Result], kind: str, document: dict[str, Any], lines: list[str]) -> Outcome:
     """Write the files, and list them."""
-    notes = []
-    for png, path in files:
-        try:
-            note = save(png, path)
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error
-        notes += [note] if note else []
-    if notes:
-        document = {**document, "notes": notes}
-    return Outcome(document, [*lines, console.saved_line([str(path) for _, path in files])], notes)
+    told, notes = saved(results, kind, document)
+    return Outcome(told, [*lines, console.saved_line([str(result.path) for result in results])], notes)

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -95,14 +95,15 @@ def progress(doing: str) -> Iterator[Line]:
 
 def _tick(line: Line, done: threading.Event) -> None:
     start, width = time.monotonic(), max(20, shutil.get_terminal_size().columns - 1)
-    for sign in cycle("|/-\\"):
-        text = f"{sign} {time.monotonic() - start:.1f} s  {line.bar}{line.doing}"
-        sys.stderr.write("\r" + text[:width].ljust(width))
+    with suppress(OSError):  # the terminal has gone; the work goes on
+        for sign in cycle("|/-\\"):
+            text = f"{sign} {time.monotonic() - start:.1f} s  {line.bar}{line.doing}"
+            sys.stderr.write("\r" + text[:width].ljust(width))
+            sys.stderr.flush()
+            if done.wait(0.1):
+                break
+        sys.stderr.write("\r" + " " * width + "\r")
         sys.stderr.flush()
-        if done.wait(0.1):
-            break
-    sys.stderr.write("\r" + " " * width + "\r")
-    sys.stderr.flush()
 
 
 def _understood(result: Edit | ParseResult) -> str:

@@ -3,24 +3,62 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from . import standard_streams
 from .pictures import decoded
+from .safe_write import is_special, write
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+STDOUT = Path("-")
+"""The output that is no file: `-`."""
+_STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 class UsageError(Exception):
     """The command was called in a way that cannot work; says why in one sentence."""
 
 
-def beside(picture: Path, ending: str) -> Path:
-    """The default output: in the picture's folder, its stem with `ending`, such as street-edited.png."""
-    return picture.with_name(f"{picture.stem}-{ending}.png")
+class NotSaved(Exception):
+    """A result could not be written where it should be; says why and where it is instead.
+
+    `document` is what --json prints beside that.
+    """
+
+    name = "not_saved"
+
+    def __init__(self, sentence: str, document: dict[str, Any]) -> None:
+        super().__init__(sentence)
+        self.document = document
+
+
+def named(text: str) -> Path:
+    """The output that the user names, STDOUT for each name of standard output."""
+    return STDOUT if text in _STDOUT_NAMES else Path(text)
+
+
+def beside(picture: Path, ending: str, kind: str = "PNG") -> Path:
+    """The default output: in the picture's folder, its stem with `ending`, such as street-edited.png.
+
+    The suffix is that of the format `kind`, the picture's own if it is one.
+    """
+    own = FORMATS.get(picture.suffix.lower()) == kind
+    suffix = picture.suffix if own else next(suffix for suffix, format in FORMATS.items() if format == kind)
+    return picture.with_name(f"{picture.stem}-{ending}{suffix}")
+
+
+def kind_of(data: bytes) -> str:
+    """The format in which an edit of this picture is written when nobody names one: a JPEG stays a JPEG."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "PNG"
 
 
 def numbered(out: Path, count: int) -> list[Path]:
@@ -28,29 +66,71 @@ def numbered(out: Path, count: int) -> list[Path]:
     return [out] if count == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, count + 1)]
 
 
-def check_outputs(picture: Path, outputs: Iterable[Path]) -> None:
-    """Raises UsageError when an output is the input, another output, of an unknown format or in no folder."""
-    taken = {picture.resolve(): "the input picture"}
+def check_outputs(
+    picture: Path | None, outputs: Iterable[Path], *, kept: Collection[Path] = (), force: bool = False
+) -> None:
+    """Raises UsageError when an output cannot be written, or is the input or another output.
+
+    `picture` is None when it comes from standard input. Those of `kept` must not replace a file, unless `force`.
+    """
+    taken = {} if picture is None else {os.path.realpath(picture): "the input picture"}
     for out in outputs:
-        place = out.resolve()
-        if place in taken or (out.exists() and picture.exists() and out.samefile(picture)):
-            raise UsageError(f"{out} is {taken.get(place, 'the input picture')} already; choose another name.")
-        if out.suffix.lower() not in FORMATS:
-            raise UsageError(f"{out}: the name must end in {', '.join(FORMATS)}.")
-        if not out.parent.is_dir():
-            raise UsageError(f"{out}: there is no folder {out.parent}.")
+        place = os.path.realpath(out) if out != STDOUT else "-"
+        try:
+            if place in taken or (picture is not None and _same(out, picture)):
+                raise UsageError(f"{out} is {taken.get(place, 'the input picture')} already; choose another name.")
+            _check_output(out, Path(place), may_replace=force or out not in kept, force=force)
+        except OSError as error:
+            raise UsageError(f"cannot write {out}: {error.strerror or error}; name another file with -o.") from error
         taken[place] = "another output"
 
 
-def save(png: bytes, out: Path) -> str | None:
+def _same(out: Path, picture: Path) -> bool:
+    return out != STDOUT and out.exists() and picture.exists() and out.samefile(picture)
+
+
+def _check_output(out: Path, target: Path, *, may_replace: bool, force: bool) -> None:
+    if out == STDOUT:
+        if why := standard_streams.check_output():
+            raise UsageError(f"{why}; name a file with -o.")
+        return
+    if is_special(out):
+        return
+    if out.suffix.lower() not in FORMATS:
+        raise UsageError(f"{out}: the name must end in {', '.join(FORMATS)}.")
+    if not target.parent.is_dir():
+        raise UsageError(f"{out}: there is no folder {target.parent if out.is_symlink() else out.parent}.")
+    if target.is_symlink():  # realpath follows all links but those of a circle
+        raise UsageError(f"{out} is a link that leads to itself; name another file.")
+    if target.is_dir():
+        raise UsageError(f"{out} is a folder; name a file.")
+    if target.exists():
+        if not may_replace:
+            raise UsageError(f"{out} exists; replace it with --force, or name another file with -o.")
+        if not force and not os.access(target, os.W_OK):
+            raise UsageError(f"{out} is write-protected; replace it with --force, or name another file with -o.")
+    elif not os.access(target.parent, os.W_OK):
+        raise UsageError(f"{out}: the folder cannot be written to; name another file with -o.")
+
+
+def save(png: bytes, out: Path, *, otherwise: str = "PNG", replace: bool = True) -> str | None:
     """Write a PNG file's bytes to `out` in the format of its suffix; returns a note when something was lost.
 
-    PNG is written as it came, WebP without loss, JPEG at quality 95.
+    `otherwise` is the format where the name tells none: of standard output and of pipes. Raises OSError, ValueError.
     """
-    kind = FORMATS[out.suffix.lower()]
+    data, lost = converted(png, FORMATS.get(out.suffix.lower(), otherwise))
+    if out == STDOUT:
+        standard_streams.write_picture(data)
+    else:
+        write(data, out, replace=replace)
+    shown = "standard output" if out == STDOUT else out
+    return f"{shown}: {lost}, untouched pixels too; use .png for an exact result." if lost else None
+
+
+def converted(png: bytes, kind: str) -> tuple[bytes, str]:
+    """A PNG file in the format `kind`, and what that loses: PNG as it came, WebP without loss, JPEG at quality 95."""
     if kind == "PNG":
-        out.write_bytes(png)
-        return None
+        return png, ""
     picture = decoded(png)
     profile = picture.info.get("icc_profile")
     file = io.BytesIO()
@@ -63,8 +143,7 @@ def save(png: bytes, out: Path) -> str | None:
         full = picture.convert("RGBA") if picture.has_transparency_data else flattened(picture)
         full.save(file, format=kind, lossless=True, exact=True, icc_profile=profile)
         lost = "WebP holds 8 bits a channel" if picture.mode == "I;16" else ""
-    out.write_bytes(file.getvalue())
-    return f"{out}: {lost}, untouched pixels too; use .png for an exact result." if lost else None
+    return file.getvalue(), lost
 
 
 def flattened(picture: Image.Image) -> Image.Image:

@@ -195,7 +195,8 @@ def save(model: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, out: Path
     copy.deepcopy(model).half().save_pretrained(fresh)
     images = ViTImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
     CLIPSegProcessor(images, tokenizer).save_pretrained(fresh)
-    (fresh / "recast.json").write_text(json.dumps({"threshold": THRESHOLD, "template": "{}"}) + "\n")
+    own = {"threshold": THRESHOLD, "template": "{}", "knows": world.KINDS}
+    (fresh / "recast.json").write_text(json.dumps(own) + "\n")
     out.mkdir(parents=True, exist_ok=True)
     for file in fresh.iterdir():
         os.replace(file, out / file.name)

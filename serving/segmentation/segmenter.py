@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from serving.segmentation.not_found import no_such_thing
 from serving.segmentation.refine import Look, closer_window, confirm, resize, scaled, sigmoid
 from serving.segmentation.regions import LONG, Region, find_regions
 from serving.segmentation.tiles import join, tiles
+from serving.settings import check_names
 
 Segment = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(pixel_values [n, 3, S, S], input_ids [n, t], attention_mask [n, t]) -> logits [n, h, w]."""
@@ -48,7 +49,10 @@ EDGE_SLOPE = 3.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What the release's mask.json says of its segmenter."""
+    """What the release's mask.json says of its segmenter.
+
+    `knows` are the nouns of weights that know no others, such as the demo's; empty where nobody can list them.
+    """
 
     size: int
     image_mean: tuple[float, ...]
@@ -59,13 +63,12 @@ class Settings:
     eos_token_id: int
     threshold: float
     template: str
+    knows: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, file: Path) -> Settings:
         values = json.loads(file.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(cls)}
-        if set(values) != known:
-            raise ValueError(f"{file.name} should have the keys {sorted(known)}, it has {sorted(values)}")
+        check_names(cls, values, f"settings in {file.name}")
         return cls(**values)
 
 
@@ -139,7 +142,7 @@ class Masker:
             if seen:
                 alike = [(fine, look) for fine, look in seen if fine.score >= RIVAL * top]
                 return name, sorted(alike, key=lambda pair: -pair[0].area)
-        raise no_such_thing(wanted.noun, doubts, picture.size, self.settings.threshold)
+        raise no_such_thing(wanted.noun, doubts, picture.size, self.settings.threshold, self.settings.knows)
 
     def _look_closer(
         self, picture: Picture, name: str, regions: list[Region], whole: Look, segment: Segment

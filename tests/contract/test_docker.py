@@ -15,6 +15,7 @@ import pytest
 import yaml  # transformers brings it
 from google.protobuf import text_format
 from recast import cli
+from recast.arguments import parser
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving.environment import ADMIN_KEY, TRITONSERVER_HOME
@@ -202,7 +203,7 @@ def test_the_health_check_is_an_edit_that_the_client_knows(kind, monkeypatch):
     words = shlex.split(command)
     assert words[0] == "recast"
     assert words[words.index("||") :] == ["||", "test", "$?", "-eq", "3"]
-    arguments = cli._parser().parse_args(words[1 : words.index("||")])
+    arguments = parser().parse_args(words[1 : words.index("||")])
     assert arguments.run is cli.commands.edit
     assert arguments.url == f"localhost:{PORTS['grpc']}"
     assert arguments.steps == 1

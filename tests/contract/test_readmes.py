@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf import text_format
-from recast import cli
+from recast.arguments import EXIT_CODES, parser
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from export.__main__ import arguments as export_arguments
@@ -160,7 +160,7 @@ def test_each_alert_has_its_paragraph():
 
 def test_the_table_of_exit_codes_is_the_commands_own():
     documented = {status: meaning.replace("`", "") for status, meaning in table("client/README.md", "exit code")}
-    assert documented == dict(re.findall(r"^  (\d+) +(.*)", cli.EXIT_CODES, re.MULTILINE))
+    assert documented == dict(re.findall(r"^  (\d+) +(.*)", EXIT_CODES, re.MULTILINE))
 
 
 def test_the_table_of_presets_has_them_all():
@@ -215,7 +215,7 @@ def test_an_operators_commands_of_recast_are_understood():
     found = operated("recast")
     assert {"releases", "status"} <= {words[0] for words in found}
     for words in found:
-        cli._parser().parse_args(words)
+        parser().parse_args(words)
 
 
 def test_an_operators_commands_of_the_launcher_are_understood(monkeypatch):

@@ -64,6 +64,26 @@ def test_jpeg_in_and_webp_out(recast, street, tmp_path):
     assert Image.open(tmp_path / "after.webp").size == Image.open(tmp_path / "street.jpg").size
 
 
+def test_what_the_demo_weights_know_is_told_for_what_is_not_found(recast):
+    told = recast("edit", "street.png", "remove the unicorn").stderr
+    assert "The demo weights know drawings of car, bicycle," in told
+    assert "for photographs export public checkpoints (export/README.md)." in told
+
+
+def test_a_picture_through_pipes_is_the_one_of_the_file(server, recast, tmp_path):
+    done = recast("edit", "street.png", SENTENCE, "-o", "after.png", "--seed", "3", "--steps", "2")
+    assert done.returncode == 0, done.stderr
+    piped = subprocess.run(
+        [sys.executable, "-m", "recast", "edit", "-", SENTENCE, "--seed", "3", "--steps", "2"],
+        env={**os.environ, "RECAST_URL": server.grpc_url},
+        input=(tmp_path / "street.png").read_bytes(),
+        capture_output=True,
+        timeout=120,
+    )
+    assert (piped.returncode, piped.stdout) == (0, (tmp_path / "after.png").read_bytes())
+    assert b"Understood:" in piped.stderr
+
+
 def test_parse(recast):
     done = recast("parse", "swap the red car on the left for a boat", "--json")
     document = json.loads(done.stdout)

@@ -11,7 +11,9 @@ import grpc
 import numpy as np
 import pytest
 import recast
+from PIL import Image
 from recast import retrying
+from recast.cli import main
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
@@ -149,3 +151,22 @@ def connect(request, monkeypatch):
     """Makes a client, of either kind, whose retries come soon."""
     monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.02)
     return request.param
+
+
+@pytest.fixture(name="street")
+def street_png(tmp_path):
+    """A picture of 64×48 px, street.png, alone in its folder."""
+    Image.new("RGB", (64, 48), (10, 20, 30)).save(tmp_path / "street.png")
+    return tmp_path / "street.png"
+
+
+@pytest.fixture(name="recast")
+def recast_command(scripted_server, capsys, monkeypatch):
+    """Runs the command; returns its exit code, stdout and stderr."""
+    monkeypatch.setenv("RECAST_URL", scripted_server.grpc_url)
+
+    def run(*words):
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run

@@ -8,55 +8,12 @@ import subprocess
 import sys
 
 import grpc
-import numpy as np
 import pytest
 from PIL import Image
-from recast import cli
+from recast.arguments import parser
 from recast.cli import main
 
-SENTENCE = "Replace the car with a bicycle"
-
-
-@pytest.fixture
-def street(tmp_path):
-    Image.new("RGB", (64, 48), (10, 20, 30)).save(tmp_path / "street.png")
-    return tmp_path / "street.png"
-
-
-@pytest.fixture
-def recast(scripted_server, capsys, monkeypatch):
-    """Runs the command; returns its exit code, stdout and stderr."""
-    monkeypatch.setenv("RECAST_URL", scripted_server.grpc_url)
-
-    def run(*words):
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def blob(*values: bytes) -> np.ndarray:
-    return np.array([list(values)], dtype=np.object_)
-
-
-def answer(street, count=1):
-    """Outputs of all three models at once: the picture itself as the edit and as the mask."""
-    data = street.read_bytes()
-    return {
-        "edited_image": blob(*[data] * count),
-        "mask_image": blob(data),
-        "object_mask": blob(data + b"tight"),
-        "intent": blob(b"replace"),
-        "target": blob(b"car"),
-        "replacement": blob(b"bicycle"),
-        "caption": blob(b"a bicycle"),
-        "parse_score": np.array([[0.98]], np.float32),
-        "mask_score": np.array([[0.91]], np.float32),
-        "used_seed": np.array([[5 + i for i in range(count)]], np.int64),
-        "report": blob(b'{"milliseconds": {"parse": 310, "mask": 220, "inpaint": 2900}}'),
-        "parse_report": blob(b"{}"),
-        "mask_report": blob(b"{}"),
-    }
+from tests.unit.client_answers import SENTENCE, answer, blob
 
 
 def test_edit_tells_and_saves(recast, scripted_server, street):
@@ -112,7 +69,7 @@ def test_parse_mask_and_status(recast, scripted_server, street):
     assert code == 0
     assert "red car (score 0.91)" in out
     assert (street.parent / "street-mask.png").read_bytes() == street.read_bytes() + b"tight"
-    assert recast("mask", street, "car", "--intent", "replace")[0] == 0
+    assert recast("mask", street, "car", "--intent", "replace", "--force")[0] == 0
     assert (street.parent / "street-mask.png").read_bytes() == street.read_bytes()
     code, out, _ = recast("status")
     assert code == 0
@@ -254,10 +211,10 @@ def test_an_edit_shows_its_progress_and_ctrl_c_cancels_it_on_the_server(scripted
     ],
 )
 def test_common_options_hold_wherever_they_stand(words):
-    arguments = cli._parser().parse_args(words.split())
+    arguments = parser().parse_args(words.split())
     assert (arguments.url, arguments.json, arguments.timeout) == ("a:1", True, 120)
 
 
 def test_the_last_of_two_holds():
-    arguments = cli._parser().parse_args("--url a:1 releases --model-repository here list --url b:2".split())
+    arguments = parser().parse_args("--url a:1 releases --model-repository here list --url b:2".split())
     assert (arguments.url, str(arguments.model_repository)) == ("b:2", "here")

@@ -91,7 +91,7 @@ def test_a_missing_shard_is_named(checkpoint, tmp_path):
     (checkpoint / "model.safetensors").rename(checkpoint / "model-00001-of-00002.safetensors")
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    with pytest.raises(ExportError, match=r"it has no model-00002-of-00002\.safetensors"):
+    with pytest.raises(ExportError, match=r"model-00002-of-00002\.safetensors is missing"):
         write_assets(checkpoint, tmp_path, DEFAULTS)
 
 
