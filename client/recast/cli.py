@@ -65,6 +65,8 @@ _TLS_FILES = {
     "key": "PEM file of that certificate's private key",
 }
 
+_PICTURE = "a PNG, JPEG, WebP, AVIF, HEIC or TIFF file; never written to"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (the process's own arguments by default); returns the exit code."""
@@ -185,7 +187,7 @@ def _common(*, with_defaults: bool) -> _Parser:
 
 def _edit_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
+    add("picture", metavar="PICTURE", help=_PICTURE)
     add("prompt", metavar="SENTENCE", help='such as "Replace the car with a bicycle"')
     add("-o", "--out", help="the edited picture: .png, .webp or .jpg (default: NAME-edited.png beside PICTURE)")
     add("--seed", type=int, metavar="N", help="repeat the edit that had this seed (default: a new one)")
@@ -194,12 +196,20 @@ def _edit_arguments(parser: argparse.ArgumentParser) -> None:
     add("--negative-prompt", metavar="WORDS", help="what must not appear")
     add("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, … (default: 1)")
     add("--bulk", action="store_true", help="nobody waits for this edit: a busy server refuses it first")
+    add(
+        "--keep-metadata",
+        action="store_true",
+        help="copy EXIF (with the place it was taken) and XMP from PICTURE; without it the edited picture keeps the "
+        "colour profile, gamma and dpi alone",
+    )
     add("--mask-out", metavar="PATH", help="write the mask too: 255 replaced, 0 untouched, between blended")
     add("--strip", metavar="PATH", help="write one picture of before, mask and after side by side")
 
 
 def _mask_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP file; never written to")
+    parser.add_argument(
+        "picture", metavar="PICTURE", help="a PNG, JPEG, WebP, AVIF, HEIC or TIFF file; never written to"
+    )
     parser.add_argument("target", metavar="OBJECT", help='such as "red car on the left"')
     parser.add_argument("-o", "--out", help="the mask: .png, .webp or .jpg (default: NAME-mask.png beside PICTURE)")
     parser.add_argument(

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from . import console
 from .client import Client
 from .errors import InternalError
+from .metadata import Metadata, metadata_of
 from .output_files import UsageError, beside, check_outputs, numbered, save
 from .pictures import decoded
 from .results import Edit
@@ -40,18 +43,20 @@ def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
     extras = [Path(path) for path in (arguments.mask_out, arguments.strip) if path]
     check_outputs(picture, [*numbered(out, max(1, arguments.num_images or 1)), *extras])
     data = _read(picture)
+    kept = _kept_metadata(data) if arguments.keep_metadata else Metadata()
+    before = _shown(data) if arguments.strip else None
     started = time.monotonic()
     result = _edited(arguments, client, data)
     seconds = time.monotonic() - started
     pictures = numbered(out, len(result.pngs))
     check_outputs(picture, [*pictures, *extras])
-    files: list[tuple[bytes, Path]] = list(zip(result.pngs, pictures, strict=True))
+    files: list[tuple[bytes, Path]] = list(zip(map(kept.onto, result.pngs), pictures, strict=True))
     document = {**result.summary(), "seconds": round(seconds, 3), "pictures": [str(out) for out in pictures]}
     if arguments.mask_out:
         files.append((result.mask_png, Path(arguments.mask_out)))
         document["mask"] = arguments.mask_out
-    if arguments.strip:
-        files.append((_strip(data, result, arguments.prompt), Path(arguments.strip)))
+    if before is not None:
+        files.append((strip(before, result.mask, result.pictures, arguments.prompt), Path(arguments.strip)))
         document["strip"] = arguments.strip
     return _saved(files, document, console.edit_lines(result, seconds))
 
@@ -95,6 +100,21 @@ def _read(picture: Path) -> bytes:
         raise UsageError(f"cannot read {picture}: {error.strerror or error}.") from error
 
 
+def _kept_metadata(data: bytes) -> Metadata:
+    """Read before the edit, so that nothing is lost when it cannot be."""
+    try:
+        return metadata_of(data)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError("the picture's metadata cannot be read; leave --keep-metadata out.") from error
+
+
+def _shown(data: bytes) -> Image.Image:
+    try:
+        return decoded(data)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError("this computer cannot show the picture; leave --strip out, or save it as PNG.") from error
+
+
 def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
     """The edit, a bar on the terminal meanwhile. It streams without a terminal too: Ctrl-C stops the server's work."""
     steps = client.replace_stream(
@@ -120,10 +140,6 @@ def _timed(doing: str, work: Callable[[], T]) -> tuple[T, float]:
     with console.progress(doing):
         result = work()
     return result, time.monotonic() - start
-
-
-def _strip(before: bytes, result: Edit, sentence: str) -> bytes:
-    return strip(decoded(before), result.mask, result.pictures, sentence)
 
 
 def _saved(files: list[tuple[bytes, Path]], document: dict[str, Any], lines: list[str]) -> Outcome:
