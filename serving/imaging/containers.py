@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from serving.errors import EditError
 from serving.imaging.metadata import NOTHING_KEPT, PNG_SIGNATURE, Metadata, colour_chunk, inflated_profile, png_chunk
 
-_PNG_PASSED = (b"tRNS", b"pHYs", b"eXIf", b"acTL", b"fcTL", b"fdAT")
-"""Ancillary chunks that Pillow gets to see. The critical ones, whose names begin with a capital, pass all."""
+_TRNS_LENGTHS = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}
+"""Of a PNG's tRNS chunk, by colour type: the chunk has no meaning in others."""
 _MOST_CHUNKS = 1 << 18
 """In a file, segments and padding too. A picture of 128 MiB has half as many where its writer puts 1 kB into each."""
 _WEBP_PASSED = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"EXIF")
@@ -43,11 +43,20 @@ def _bare_png(data: bytes) -> tuple[bytes, Metadata]:
             profile = profile or inflated_profile(bytes(body))
         elif chunk := colour_chunk(name, bytes(body[:64])):
             colours.setdefault(*chunk)
-        elif name in _PNG_PASSED or not name[0] & 0x20:
+        elif name == b"acTL" and len(body) == 8 and int.from_bytes(body[:4], "big") > 1:
+            raise EditError("invalid_image", "the picture is animated; send one frame as PNG or JPEG.")
+        elif not name[0] & 0x20 or _needed(name, len(body), data[25]):
             out.append(png_chunk(name, body))
     if out[-1][4:8] != b"IEND":
         out.append(png_chunk(b"IEND", b""))  # the pixels may be there all the same: decoding tells
     return b"".join(out), Metadata(profile, colour_chunks=tuple(colours.items()))
+
+
+def _needed(name: bytes, length: int, colour_type: int) -> bool:
+    """Whether Pillow gets to see an ancillary chunk: transparency, density, orientation, all of a fitting length."""
+    if name == b"tRNS":
+        return length in _TRNS_LENGTHS.get(colour_type, ())
+    return name == b"eXIf" or (name == b"pHYs" and length == 9)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

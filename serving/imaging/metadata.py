@@ -16,8 +16,8 @@ MAX_PROFILE = 16 << 20
 """Bytes of a colour profile. Those of printers have 1 to 4 MB, and the form in JPEG ends at 16 MB."""
 COLOUR_CHUNKS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"mDCV": 24, b"cLLI": 8}
 """PNG chunks by which browsers show the colours, with their lengths."""
-METRE = 0.0254
-"""One inch."""
+INCH = 0.0254
+"""In metres: PNG counts pixels a metre."""
 _HEADER_END = len(PNG_SIGNATURE) + 25
 """Where IHDR, always the first chunk and of 13 bytes, ends."""
 _TURNS = {
@@ -82,8 +82,8 @@ def sensible_dpi(dpi: Any) -> tuple[float, float] | None:
         x, y = (float(value) for value in dpi)
     except Exception:  # None, or one of the forms that damaged tags take
         return None
-    most = (2**31 - 1) * METRE
-    fits = all(math.isfinite(value) and METRE <= value < most for value in (x, y))
+    most = (2**31 - 1) * INCH
+    fits = all(math.isfinite(value) and 1 < value < most for value in (x, y))  # 1: of a TIFF that says nothing
     return (x, y) if fits else None
 
 

@@ -81,7 +81,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _check_kind(image: Image.Image, data: bytes) -> None:
-    if image.format in ("PNG", "WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
+    if image.format in ("WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
         raise _invalid("the picture is animated; send one frame as PNG or JPEG.")
     depth, plain = 8, True
     if image.format == "PNG":
