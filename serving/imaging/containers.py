@@ -87,7 +87,7 @@ def _bare_jpeg(data: bytes) -> tuple[bytes, Metadata]:
     parts: dict[bytes, bytes] = {}
     for _ in range(_MOST_CHUNKS):
         if data[at : at + 1] != b"\xff":
-            break
+            return data, NOTHING_KEPT
         marker, length = data[at + 1 : at + 2], int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == b"\xff":  # padding
             at += 1
@@ -101,9 +101,9 @@ def _bare_jpeg(data: bytes) -> tuple[bytes, Metadata]:
         elif marker not in _JPEG_ASIDE or any(marker == m and body.startswith(start) for m, start in _JPEG_PASSED):
             out.append(data[at : at + 2 + length])
         if length < 2:
-            break
+            return data, NOTHING_KEPT
         at += 2 + length
-    return data, NOTHING_KEPT
+    raise EditError("invalid_image", "the picture has too many segments; save it again as PNG or JPEG.")
 
 
 def _bare_webp(data: bytes) -> tuple[bytes, Metadata]:

@@ -10,7 +10,8 @@ from recast.pictures import decoded
 
 from serving.errors import EditError
 from serving.imaging.picture import decode, encode
-from tests.unit.wild_files import COLOURS, Wild, wild_files
+from tests.unit.wild_files import Wild, wild_files
+from tests.unit.wild_parts import COLOURS
 
 FILES = wild_files()
 

@@ -6,23 +6,31 @@ Every picture is `scene`, 64x48, so that what is read can be compared with what 
 import struct
 import zlib
 from dataclasses import dataclass, field
-from io import BytesIO
 
-import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from tests.unit.wild_heic import HEIC
-
-RNG = np.random.default_rng(0)
-LONG = RNG.bytes(3 << 20)
-"""Does not compress: longer than what Pillow reads of a text or a profile."""
-XMP_TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/><tiff:Orientation>6</tiff:Orientation>'
-COLOURS = {
-    b"gAMA": struct.pack(">I", 100_000),
-    b"cHRM": struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
-    b"cICP": bytes([12, 13, 0, 1]),
-    b"sRGB": b"\0",
-}
+from tests.unit.wild_parts import (
+    COLOURS,
+    LONG,
+    XMP_TURNED,
+    brand,
+    chunk,
+    exif,
+    iccp,
+    jpeg,
+    jpeg_profile,
+    late,
+    odd_webp,
+    pixels,
+    png,
+    riff,
+    saved,
+    scene,
+    tiff,
+    turned,
+    webp,
+)
 
 
 @dataclass(frozen=True)
@@ -36,114 +44,6 @@ class Wild:
     profile: bytes | None = None
     dpi: tuple[float, float] | None = None
     chunks: dict[bytes, bytes] = field(default_factory=dict)
-
-
-def scene(mode: str = "RGB") -> Image.Image:
-    y, x = np.mgrid[0:48, 0:64]
-    image = Image.fromarray(np.stack([x * 4, y * 5, 128 + 0 * x], -1).astype(np.uint8))
-    if mode == "RGBA":
-        image.putalpha(Image.fromarray((x * 4).astype(np.uint8)))
-    if mode == "I;16":
-        return Image.fromarray((x * 1000 + y).astype(np.uint16))
-    return image if mode == image.mode else image.convert(mode)
-
-
-def saved(kind: str, mode: str = "RGB", **options) -> bytes:
-    out = BytesIO()
-    scene(mode).save(out, kind, **options)
-    return out.getvalue()
-
-
-def pixels(data: bytes) -> Image.Image:
-    """What Pillow alone reads of a file without oddities."""
-    image = Image.open(BytesIO(data))
-    image.load()
-    return image
-
-
-def exif(orientation: int) -> bytes:
-    block = Image.Exif()
-    block[0x0112] = orientation
-    block[0x010F] = "Maker"
-    block.get_ifd(0x8825).update({1: "N", 2: (48.0, 12.0, 0.0)})
-    return block.tobytes()
-
-
-def chunk(name: bytes, body: bytes, crc: int = 0) -> bytes:
-    """A PNG chunk; its checksum is right unless `crc` is added to it."""
-    checksum = (zlib.crc32(name + body) + crc) % 2**32
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
-
-
-def png(*extra: bytes, mode: str = "RGB") -> bytes:
-    """The scene with chunks after its header."""
-    data = saved("PNG", mode)
-    return data[:33] + b"".join(extra) + data[33:]
-
-
-def late(*extra: bytes) -> bytes:
-    """The scene with chunks before its IEND."""
-    data = saved("PNG")
-    return data[:-12] + b"".join(extra) + data[-12:]
-
-
-def iccp(profile: bytes) -> bytes:
-    return b"a\0\0" + zlib.compress(profile, 1)
-
-
-def jpeg(*segments: tuple[int, bytes], **options) -> bytes:
-    """The scene with segments after its start marker."""
-    data = saved("JPEG", **options)
-    extra = (b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
-    return data[:2] + b"".join(extra) + data[2:]
-
-
-def jpeg_profile(profile: bytes) -> list[tuple[int, bytes]]:
-    parts = [profile[at : at + 65_000] for at in range(0, len(profile), 65_000)]
-    return [(0xE2, b"ICC_PROFILE\0" + bytes([i + 1, len(parts)]) + part) for i, part in enumerate(parts)]
-
-
-def webp(*extra: tuple[bytes, bytes]) -> bytes:
-    """The scene, lossless, in the extended form with chunks behind its pixels."""
-    simple = saved("WEBP", lossless=True)[12:]
-    header = b"VP8X" + struct.pack("<IB3x", 10, 0x04) + struct.pack("<I", 63)[:3] + struct.pack("<I", 47)[:3]
-    behind = b"".join(name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2) for name, body in extra)
-    return riff(header + simple + behind)
-
-
-def riff(chunks: bytes, more: int = 0) -> bytes:
-    return b"RIFF" + struct.pack("<I", len(chunks) + 4 + more) + b"WEBP" + chunks
-
-
-def odd_webp() -> bytes:
-    """A WebP file whose only chunk has an odd length, so that a byte of padding ends it, which is no longer there.
-
-    libwebp fills its chunks up to an even length: with the last byte, a zero, outside, the length is odd.
-    """
-    for quality in range(40, 100):
-        data = saved("WEBP", quality=quality)
-        body = data[20:-1]
-        odd = riff(data[12:16] + struct.pack("<I", len(body)) + body + b"\0")
-        if data[-1] == 0 and len(body) % 2 and pixels(odd) == pixels(data):
-            return odd
-    raise AssertionError("no quality gives an odd length")
-
-
-def tiff(**tags) -> bytes:
-    """The scene as TIFF with tags by number, `t254=1`."""
-    directory = TiffImagePlugin.ImageFileDirectory_v2()
-    for name, value in tags.items():
-        directory[int(name[1:])] = value
-    return saved("TIFF", tiffinfo=directory)
-
-
-def brand(major: bytes, *others: bytes) -> bytes:
-    body = major + bytes(4) + b"".join(others)
-    return struct.pack(">I", len(body) + 8) + b"ftyp" + body + bytes(64)
-
-
-def turned() -> Image.Image:
-    return scene().transpose(Image.Transpose.ROTATE_270)
 
 
 def wild_files() -> dict[str, Wild]:
@@ -189,6 +89,7 @@ def _png_files() -> dict[str, Wild]:
            for (name, body), mode in zip(COLOURS.items(), ("P", "L", "RGBA", "I;16"), strict=True)},
         "crc-IHDR.png": Wild(whole[:29] + b"\0\0\0\0" + whole[33:], refused="damaged"),
         "crc-IDAT.png": Wild(whole[:-16] + b"\0\0\0\0" + whole[-12:], refused="damaged"),
+        "only-chunks.png": Wild(whole[:33] + chunk(b"tEXt", b"") * 300_000 + whole[33:], refused="too many chunks"),
         "cut.png": Wild(whole[: len(whole) * 2 // 3], refused="cut off"),
         "cut-with-end.png": Wild(whole[: len(whole) * 2 // 3] + chunk(b"IEND", b""), refused="damaged"),
         "app-bundle.png": Wild(whole[:8] + chunk(b"CgBI", bytes(4)) + whole[8:], refused="app bundles"),
@@ -221,6 +122,7 @@ def _jpeg_files() -> dict[str, Wild]:
                                    shown.transpose(Image.Transpose.ROTATE_180), dpi=(72, 72)),
         "broken-exif.jpg": Wild(jpeg((0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff")), shown, dpi=(72, 72)),
         "ink.jpg": Wild(saved("JPEG", "CMYK", icc_profile=b"ink"), pixels(saved("JPEG", "CMYK")).convert("RGB")),
+        "only-padding.jpg": Wild(whole[:2] + b"\xff" * 1_000_000, refused="too many segments"),
         "cut.jpg": Wild(whole[:-40], refused="cut off"),
         "cut-by-bytes.jpg": Wild(whole[:-6], refused="cut off"),
         "cut-progressive.jpg": Wild(progressive[:-30], refused="cut off"),
