@@ -18,6 +18,9 @@ _MOST_CHUNKS = 1 << 18
 _WEBP_PASSED = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"EXIF")
 _WEBP_FLAGS = 0x04 | 0x20
 """In VP8X: there is XMP, there is a profile."""
+_SRGB_PRIMARIES = (b"\0\1", b"\0\2")
+_SRGB_TRANSFERS = (b"\0\1", b"\0\2", b"\0\6", b"\0\x0d")
+"""By ITU-T H.273, as browsers show them: BT.709, unspecified, BT.601 and sRGB itself."""
 _JPEG_ASIDE = [bytes([marker]) for marker in (*range(0xE0, 0xF0), 0xFE)]
 """Application segments and comments."""
 _JPEG_PASSED = ((b"\xe0", b"JFIF\0"), (b"\xe1", b"Exif\0\0"), (b"\xee", b"Adobe"))
@@ -135,9 +138,20 @@ def _bare_heif(data: bytes) -> tuple[bytes, Metadata]:
             break
         length, name = struct.unpack_from(">I4s", data, at)
         if name == b"meta":
-            hidden = data[at : at + length].replace(b"Exif", b"skip")
-            return b"".join([data[:at], hidden, memoryview(data)[at + length :]]), NOTHING_KEPT
+            meta = data[at : at + length]
+            hidden = b"".join([data[:at], meta.replace(b"Exif", b"skip"), memoryview(data)[at + length :]])
+            return hidden, Metadata(colour_chunks=_coded_colours(meta))
         if length < 8:
             break
         at += length
     return data, NOTHING_KEPT
+
+
+def _coded_colours(meta: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """PNG's cICP chunk for the colours of an AVIF or HEIC that has no ICC profile, unless they are sRGB's."""
+    _, named, numbers = meta.partition(b"colrnclx")
+    primaries, transfer = numbers[0:2], numbers[2:4]
+    usual = primaries in _SRGB_PRIMARIES and transfer in _SRGB_TRANSFERS
+    if not named or usual or b"colrprof" in meta or b"colrrICC" in meta or len(transfer) < 2:
+        return ()
+    return ((b"cICP", bytes([primaries[1], transfer[1], 0, 1])),)

@@ -10,6 +10,7 @@ from io import BytesIO
 from PIL import Image
 
 from serving.errors import EditError
+from serving.imaging.avif import coded_sizes
 from serving.imaging.containers import bare
 from serving.imaging.kinds import READ, kind_of, refused
 from serving.imaging.metadata import Metadata, sensible_dpi, upright
@@ -42,6 +43,8 @@ def opened(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Meta
     data, metadata = bare(kind, data)
     image = _header(kind, data)
     _check_size(image.size, max_pixels)
+    if kind == "AVIF":
+        _check_coded(data)
     _check_kind(image, data)
     image = _loaded(image, data)
     _check_size(image.size, max_pixels)  # HEIC may hold another size than it says
@@ -77,6 +80,15 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if max(size) > MAX_SIDE or width * height > max_pixels:
         raise _invalid(f"the picture is {width}x{height} px; send at most {MAX_SIDE} px a side "
                        f"and {max_pixels} px altogether.")  # fmt: skip
+
+
+def _check_coded(avif: bytes) -> None:
+    try:
+        fits = all(max(size) <= MAX_SIDE for size in coded_sizes(avif))
+    except ValueError:
+        fits = False
+    if not fits:
+        raise _invalid("the picture's header tells a wrong size; save it again as PNG or JPEG.")
 
 
 def _check_kind(image: Image.Image, data: bytes) -> None:

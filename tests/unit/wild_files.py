@@ -16,6 +16,7 @@ from tests.unit.wild_parts import (
     XMP_TURNED,
     brand,
     chunk,
+    encoded,
     exif,
     iccp,
     jpeg,
@@ -146,6 +147,8 @@ def _webp_files() -> dict[str, Wild]:
 
 
 def _modern_files() -> dict[str, Wild]:
+    plain, huge = saved("AVIF", quality=100), encoded(scene().resize((8256, 64)), "AVIF", speed=10)
+    hdr = plain.replace(b"colrnclx\0\1\0\x0d", b"colrnclx\0\x09\0\x10")
     frames = [scene().rotate(180)]
     broken = saved("AVIF", quality=100, exif=b"Exif\0\0MM\0*" + b"\xff" * 30)
     return {
@@ -157,6 +160,10 @@ def _modern_files() -> dict[str, Wild]:
         "profile.avif": Wild(saved("AVIF", quality=100, icc_profile=LONG), scene(), tolerance=2, profile=LONG),
         "cut.avif": Wild(saved("AVIF", quality=100)[:-200], refused="cut off"),
         "moving.avif": Wild(saved("AVIF", save_all=True, append_images=frames), refused="animated"),
+        "hdr.avif": Wild(hdr, scene(), tolerance=2, chunks={b"cICP": bytes([9, 16, 0, 1])}),
+        "lying.avif": Wild(
+            huge.replace(struct.pack(">II", 8256, 64), struct.pack(">II", 64, 48)), refused="wrong size"
+        ),
         "plain.heic": Wild(HEIC["plain"], scene(), tolerance=3),
         "turned.heic": Wild(HEIC["turned"], turned(), tolerance=3),
         "clear.heic": Wild(HEIC["alpha"], scene("RGBA"), tolerance=3),

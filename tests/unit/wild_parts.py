@@ -29,10 +29,14 @@ def scene(mode: str = "RGB") -> Image.Image:
     return image if mode == image.mode else image.convert(mode)
 
 
-def saved(kind: str, mode: str = "RGB", **options) -> bytes:
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
     out = BytesIO()
-    scene(mode).save(out, kind, **options)
+    image.save(out, kind, **options)
     return out.getvalue()
+
+
+def saved(kind: str, mode: str = "RGB", **options) -> bytes:
+    return encoded(scene(mode), kind, **options)
 
 
 def pixels(data: bytes) -> Image.Image:
