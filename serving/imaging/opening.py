@@ -12,7 +12,7 @@ from PIL import Image
 from serving.errors import EditError
 from serving.imaging.avif import coded_sizes
 from serving.imaging.containers import bare
-from serving.imaging.kinds import READ, kind_of, refused
+from serving.imaging.kinds import READ, SAVE, kind_of, refused
 from serving.imaging.metadata import Metadata, sensible_dpi, upright
 
 MIN_SIDE = 32
@@ -60,17 +60,26 @@ def opened(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Meta
 def _header(kind: str, data: bytes) -> Image.Image:
     try:
         if kind == "HEIF":
-            from pi_heif import HeifImageFile
-
-            return HeifImageFile(BytesIO(data))
+            return _heic(data)
         importlib.import_module(f"PIL.{_PLUGINS[kind]}")
         return Image.open(BytesIO(data), formats=(kind,))
-    except (ImportError, MemoryError):
+    except (EditError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise _invalid(f"the picture is too large; send at most {MAX_SIDE} px a side.") from None
     except Exception:
         raise _invalid("the picture's header is damaged or cut off; save it again as PNG or JPEG.") from None
+
+
+def _heic(data: bytes) -> Image.Image:
+    try:
+        import pillow_heif
+    except ImportError:  # an operator may leave it out
+        raise refused("HEIC", SAVE) from None
+    # The less of a hostile file is looked at, the better.
+    options = pillow_heif.options
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    return pillow_heif.HeifImageFile(BytesIO(data))
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

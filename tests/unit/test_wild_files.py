@@ -1,7 +1,9 @@
 """A folder of odd files, each read or refused as a browser's user expects; what is read opens in our client."""
 
 import struct
+import sys
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -60,6 +62,23 @@ def test_an_odd_file_is_read_as_it_is_seen_or_refused_by_a_sentence_that_says_wh
             decode(data)
     assert caught.value.name == "invalid_image"
     assert wild.refused in caught.value.sentence
+
+
+def test_heic_is_refused_by_name_where_its_library_was_left_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(EditError, match="HEIC is not read here; save it as PNG or JPEG"):
+        decode(FILES["plain.heic"].data)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damage_to_heic_is_a_picture_or_a_typed_error():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        broken = bytearray(FILES["turned.heic"].data)
+        for at in rng.integers(0, len(broken), 4):
+            broken[at] = rng.choice([0, 127, 128, 255])
+        with suppress(EditError):  # anything else fails the test, and a crash of the library ends it
+            decode(bytes(broken))
 
 
 def test_there_are_enough_of_them():
