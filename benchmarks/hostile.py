@@ -134,7 +134,7 @@ def pictures(draw: Any, good: bytes) -> bytes:
 def formats(picture: Image.Image) -> list[bytes]:
     """The picture as files of each kind that is read, and of some that are not."""
     files = []
-    for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"):
+    for kind in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP"):
         file = io.BytesIO()
         picture.save(file, kind)
         files.append(file.getvalue())

@@ -111,6 +111,12 @@ def _edit_arguments(parser: argparse.ArgumentParser) -> None:
     add("--guidance", type=float, metavar="X", help="how closely to follow the words (default: the server's)")
     add("--negative-prompt", type=_text, metavar="WORDS", help="what must not appear")
     add("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, … (default: 1)")
+    add(
+        "--keep-metadata",
+        action="store_true",
+        help="copy EXIF (with the place it was taken) and XMP from PICTURE; without it the edited picture keeps the "
+        "colour profile, gamma and dpi alone",
+    )
     add("--bulk", action="store_true", help="nobody waits for this edit: a busy server refuses it first")
     add("--mask-out", metavar="PATH", help="write the mask too: 255 replaced, 0 untouched, between blended")
     add("--strip", metavar="PATH", help="write one picture of before, mask and after side by side")
@@ -128,7 +134,7 @@ def _mask_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _picture_argument(parser: argparse.ArgumentParser) -> None:
-    wanted = "a PNG, JPEG or WebP file, never written to; - is standard input"
+    wanted = "a PNG, JPEG, WebP, AVIF, HEIC or TIFF file, never written to; - is standard input"
     parser.add_argument("picture", metavar="PICTURE", help=wanted)
 
 

@@ -80,7 +80,7 @@ class Client(_Calls):
         """Edit a picture as one sentence says.
 
         Args:
-            image: a path, the bytes of a PNG, JPEG or WebP file, or a PIL image.
+            image: a path, the bytes of a PNG, JPEG, WebP, AVIF, HEIC or TIFF file, or a PIL image.
             prompt: one sentence, such as "Replace the car with a bicycle".
             seed (int): repeats an edit; by default one is drawn, which the result tells. Variants take seed,
                 seed + 1, …

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from . import console
 from .client import Client
 from .errors import InternalError
-from .output_files import named, numbered
+from .metadata import Metadata, metadata_of
+from .output_files import UsageError, named, numbered
 from .pictures import decoded
 from .results import Edit
 from .strip import strip
@@ -41,18 +44,20 @@ def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
     count = min(max(1, arguments.num_images or 1), MOST_IMAGES)
     extras = [path for path in (arguments.mask_out, arguments.strip) if path]
     source = opened(arguments, "edited", count=count, extras=extras)
+    kept = _kept_metadata(source.data) if arguments.keep_metadata else Metadata()
+    before = _shown(source.data) if arguments.strip else None
     started = time.monotonic()
     result = _edited(arguments, client, source.data)
     seconds = time.monotonic() - started
     document = {**result.summary(), "seconds": round(seconds, 3)}
     files = [
-        Result("pictures", partial(bytes, png), path, source.replace)
+        Result("pictures", partial(kept.onto, png), path, source.replace)
         for png, path in zip(result.pngs, numbered(source.out, len(result.pngs)), strict=True)
     ]
     if arguments.mask_out:
         files.append(Result("mask", lambda: result.mask_png, named(arguments.mask_out)))
-    if arguments.strip:
-        draw = partial(_strip, source.data, result, arguments.prompt)
+    if before is not None:
+        draw = partial(strip, before, result.mask, result.pictures, arguments.prompt)
         files.append(Result("strip", draw, named(arguments.strip)))
     return _saved(files, source.kind, document, console.edit_lines(result, seconds))
 
@@ -84,6 +89,21 @@ def status(arguments: argparse.Namespace, client: Client) -> Outcome:
     return Outcome(document, lines, exit_code=0 if result.ready else NOT_READY)
 
 
+def _kept_metadata(data: bytes) -> Metadata:
+    """Read before the edit, so that nothing is lost when it cannot be."""
+    try:
+        return metadata_of(data)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError("the picture's metadata cannot be read; leave --keep-metadata out.") from error
+
+
+def _shown(data: bytes) -> Image.Image:
+    try:
+        return decoded(data)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError("this computer cannot show the picture; leave --strip out, or save it as PNG.") from error
+
+
 def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
     """The edit, a bar on the terminal meanwhile. It streams without a terminal too: Ctrl-C stops the server's work."""
     steps = client.replace_stream(
@@ -109,10 +129,6 @@ def _timed(doing: str, work: Callable[[], T]) -> tuple[T, float]:
     with console.progress(doing):
         result = work()
     return result, time.monotonic() - start
-
-
-def _strip(before: bytes, result: Edit, sentence: str) -> bytes:
-    return strip(decoded(before), result.mask, result.pictures, sentence)
 
 
 def _saved(results: list[Result], kind: str, document: dict[str, Any], lines: list[str]) -> Outcome:

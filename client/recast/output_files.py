@@ -12,10 +12,13 @@ import numpy as np
 from PIL import Image
 
 from . import standard_streams
+from .metadata import colour_chunks
 from .pictures import decoded
 from .safe_write import is_special, write
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+JPEG_SEGMENT = 65_000
+"""The most bytes of EXIF or XMP in a JPEG file: its segments end at 65,533 with their headers."""
 
 STDOUT = Path("-")
 """The output that is no file: `-`."""
@@ -116,7 +119,8 @@ def _check_output(out: Path, target: Path, *, may_replace: bool, force: bool) ->
 def save(png: bytes, out: Path, *, otherwise: str = "PNG", replace: bool = True) -> str | None:
     """Write a PNG file's bytes to `out` in the format of its suffix; returns a note when something was lost.
 
-    `otherwise` is the format where the name tells none: of standard output and of pipes. Raises OSError, ValueError.
+    `otherwise` is the format where the name tells none: of standard output and of pipes. Profile, dpi, EXIF and XMP go
+    with it. Raises OSError, ValueError.
     """
     data, lost = converted(png, FORMATS.get(out.suffix.lower(), otherwise))
     if out == STDOUT:
@@ -124,26 +128,43 @@ def save(png: bytes, out: Path, *, otherwise: str = "PNG", replace: bool = True)
     else:
         write(data, out, replace=replace)
     shown = "standard output" if out == STDOUT else out
-    return f"{shown}: {lost}, untouched pixels too; use .png for an exact result." if lost else None
+    return f"{shown}: {lost}" if lost else None
 
 
 def converted(png: bytes, kind: str) -> tuple[bytes, str]:
-    """A PNG file in the format `kind`, and what that loses: PNG as it came, WebP without loss, JPEG at quality 95."""
+    """A PNG file in the format `kind`, and sentences on what that loses: PNG as it came, WebP without loss, JPEG at quality 95."""
     if kind == "PNG":
         return png, ""
     picture = decoded(png)
-    profile = picture.info.get("icc_profile")
+    metadata, left_out = _metadata(picture, kind)
+    if colour_chunks(png):
+        left_out.append("the PNG's gamma and primaries, so colours may look different")
     file = io.BytesIO()
     if kind == "JPEG":
         plain = picture if picture.mode == "L" and not picture.has_transparency_data else flattened(picture)
-        plain.save(file, format=kind, quality=95, subsampling=0, icc_profile=profile)
+        plain.save(file, format=kind, quality=95, subsampling=0, **metadata)
         lost = "JPEG loses a little everywhere"
         lost += " and has no transparency" if picture.has_transparency_data else ""
     else:
         full = picture.convert("RGBA") if picture.has_transparency_data else flattened(picture)
-        full.save(file, format=kind, lossless=True, exact=True, icc_profile=profile)
+        full.save(file, format=kind, lossless=True, exact=True, **metadata)
         lost = "WebP holds 8 bits a channel" if picture.mode == "I;16" else ""
-    return file.getvalue(), lost
+    sentences = [f"{lost}, untouched pixels too; use .png for an exact result."] if lost else []
+    sentences += [f"{kind} has no place for {what}; use .png to keep it." for what in left_out]
+    return file.getvalue(), " ".join(sentences)
+
+
+def _metadata(picture: Image.Image, kind: str) -> tuple[dict[str, Any], list[str]]:
+    """Keywords for Pillow's `save` with what the picture says beside its pixels, and what `kind` has no place for."""
+    metadata = {name: picture.info[name] for name in ("icc_profile", "exif", "xmp") if picture.info.get(name)}
+    left_out = []
+    if kind == "JPEG":
+        metadata["dpi"] = picture.info.get("dpi", (0, 0))
+        for name in ("exif", "xmp"):
+            if len(metadata.get(name, b"")) > JPEG_SEGMENT:
+                del metadata[name]
+                left_out.append(f"{name.upper()} of more than 64 kB")
+    return metadata, left_out
 
 
 def flattened(picture: Image.Image) -> Image.Image:

@@ -1,29 +1,22 @@
 """Encoded pictures to arrays and back: the one place that decodes what callers send.
 
-What comes back has the input's size and mode after its EXIF rotation. Two exceptions, both defined so that a
+What comes back has the input's size and mode after its EXIF rotation. Three exceptions, all defined so that a
 client can compute them: CMYK becomes its RGB conversion (`Image.convert("RGB")`), because PNG holds no CMYK;
-a colour key (a tRNS chunk outside palette pictures) becomes an alpha channel.
+a colour key (a tRNS chunk outside palette pictures) becomes an alpha channel; a TIFF's unused fourth channel goes.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image
 
 from serving.errors import EditError
+from serving.imaging.metadata import NOTHING_KEPT, Metadata
+from serving.imaging.opening import MAX_PIXELS, opened
 from serving.imaging.palette import palette_of, quantise
 
-FORMATS = tuple(plugin.format for plugin in (PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile,
-                                             WebPImagePlugin.WebPImageFile))  # fmt: skip
-"""What is read. Pillow would load all of its plugins for the first file that one which is not yet there may read."""
-MIN_SIDE = 32
-MAX_SIDE = 8192
-MAX_PIXELS = MAX_SIDE * MAX_SIDE
-MAX_BYTES = 128 << 20
-"""Of an encoded picture: a file of MAX_PIXELS that compresses badly."""
-MODES = ("1", "P", "L", "LA", "RGB", "RGBA", "I;16")
 COMPRESS_LEVEL = 1
 """zlib's: on photographs level 6 takes twice as long to save a tenth of the bytes."""
 LUMA = np.array([299, 587, 114], np.float32) / 1000
@@ -37,13 +30,13 @@ class Picture:
     """A decoded picture: `pixels` is [H, W, C], uint8 (uint16 in mode I;16), C = 1, 2, 3 or 4.
 
     `mode` is Pillow's. In modes 1 and P, `pixels` are indices into `palette`, uint8 [n, 4], RGBA.
-    `metadata` (icc_profile, dpi) goes back into the PNG.
+    `metadata` goes back into the PNG.
     """
 
     mode: str
     pixels: np.ndarray
     palette: np.ndarray | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Metadata = NOTHING_KEPT
 
     @property
     def size(self) -> tuple[int, int]:
@@ -96,40 +89,29 @@ class Picture:
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode a PNG, JPEG or WebP file, upright by its EXIF orientation.
+    """Decode a PNG, JPEG, WebP, AVIF, HEIC or TIFF file, upright by its EXIF orientation.
 
     Pixels are counted from the header before any is decoded. Raises EditError invalid_image, or MemoryError.
     """
-    if not data:
-        raise _invalid("the picture is empty; send the bytes of a PNG, JPEG or WebP file.")
-    if len(data) > MAX_BYTES:
-        raise _invalid(f"the picture is {len(data) >> 20} MiB; send at most {MAX_BYTES >> 20} MiB.")
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        raise _invalid("GIF is not supported; send one frame as PNG, JPEG or WebP.")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        _check_size(_webp_canvas(data), max_pixels)  # Pillow allocates the canvas when it opens the file
-    try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise _invalid(f"the picture is too large; send at most {MAX_SIDE} px a side.") from None
-    except Image.UnidentifiedImageError:
-        raise _invalid("the picture is not a PNG, JPEG or WebP file, or it is cut off.") from None
-    except Exception:
-        raise _invalid("the picture's header is damaged; save it again as PNG, JPEG or WebP.") from None
-    _check_size(image.size, max_pixels)
-    _check_kind(image, data)
-    try:
-        image.load()
-    except MemoryError:
-        raise  # the picture is not to blame
-    except Exception:
-        raise _invalid("the picture is damaged or cut off; send the whole file.") from None
-    return _picture(_upright(image))
+    image, metadata = opened(data, max_pixels)
+    if image.mode in ("CMYK", "RGBX"):
+        image = image.convert("RGB")
+    if image.mode == "P":
+        return Picture("P", np.asarray(image)[..., None], palette_of(image), metadata)
+    if "transparency" in image.info:
+        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if image.mode == "1":
+        black_white = np.array([[0, 0, 0, 255], [255, 255, 255, 255]], np.uint8)
+        return Picture("1", np.asarray(image)[..., None].astype(np.uint8), black_white, metadata)
+    if image.mode in ("I;16", "I;16B"):
+        return Picture("I;16", np.asarray(image).astype(np.uint16)[..., None], None, metadata)
+    pixels = np.asarray(image)
+    return Picture(image.mode, pixels if pixels.ndim == 3 else pixels[..., None], None, metadata)
 
 
 def encode(picture: Picture) -> bytes:
     """The picture as a PNG file."""
-    pixels, options = picture.pixels, dict(picture.metadata)
+    pixels, options = picture.pixels, picture.metadata.options()
     flat = np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     if picture.mode == "1":
         image = Image.fromarray(flat * np.uint8(255)).convert("1", dither=Image.Dither.NONE)
@@ -140,7 +122,7 @@ def encode(picture: Picture) -> bytes:
         image.putpalette(picture.palette[:, :3].tobytes())
         if picture.palette[:, 3].min() < 255:
             options["transparency"] = picture.palette[:, 3].tobytes()
-    return _png(image, options)
+    return picture.metadata.onto(_png(image, options))
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
@@ -166,63 +148,6 @@ def _png(image: Image.Image, options: dict[str, Any]) -> bytes:
     out = BytesIO()
     image.save(out, "PNG", compress_level=COMPRESS_LEVEL, **options)
     return out.getvalue()
-
-
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if min(size) < MIN_SIDE:
-        raise _invalid(f"the picture is {width}x{height} px; send at least {MIN_SIDE} px a side.")
-    if max(size) > MAX_SIDE or width * height > max_pixels:
-        raise _invalid(f"the picture is {width}x{height} px; send at most {MAX_SIDE} px a side "
-                       f"and {max_pixels} px altogether.")  # fmt: skip
-
-
-def _check_kind(image: Image.Image, data: bytes) -> None:
-    # An MPO file, a phone's JPEG with a preview behind it, has frames too: its first is the picture.
-    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
-        raise _invalid("the picture is animated; send one frame as PNG, JPEG or WebP.")
-    depth, colour_type = (data[24], data[25]) if image.format == "PNG" else (8, 2)
-    if depth == 16 and (colour_type != 0 or "transparency" in image.info):
-        raise _invalid("16 bits a channel are supported in greyscale without transparency only; "
-                       "save the picture with 8 bits a channel.")  # fmt: skip
-    if image.mode not in (*MODES, "CMYK"):
-        raise _invalid(f"the colour mode {image.mode} is not supported; save the picture as RGB.")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block says nothing about the pixels
-        return image
-
-
-def _picture(image: Image.Image) -> Picture:
-    metadata = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
-    if image.mode == "CMYK":
-        image = image.convert("RGB")
-        metadata.pop("icc_profile", None)  # it describes ink
-    if image.mode == "P":
-        return Picture("P", np.asarray(image)[..., None], palette_of(image), metadata)
-    if "transparency" in image.info:
-        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
-    if image.mode == "1":
-        black_white = np.array([[0, 0, 0, 255], [255, 255, 255, 255]], np.uint8)
-        return Picture("1", np.asarray(image)[..., None].astype(np.uint8), black_white, metadata)
-    pixels = np.asarray(image)
-    return Picture(image.mode, pixels if pixels.ndim == 3 else pixels[..., None], None, metadata)
-
-
-def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """Width and height in a WebP header (RFC 9649). Raises EditError invalid_image."""
-    chunk, head = data[12:16], data[20:30].ljust(10, b"\0")
-    if chunk == b"VP8X":
-        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
-    if chunk == b"VP8L":
-        bits = int.from_bytes(head[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if chunk == b"VP8 ":
-        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
-    raise _invalid("the picture's header is damaged; save it again as PNG, JPEG or WebP.")
 
 
 def _seen(rgba: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from export.__main__ import arguments as export_arguments
 from export.presets import PRESETS
 from serving import environment, errors
 from serving.diffusion import options
-from serving.imaging import picture
+from serving.imaging import opening
 from serving.launcher import cli as launcher
 from serving.triton_errors import CODES
 from tests.contract.required_inputs import may_be_left_out
@@ -116,9 +116,9 @@ def test_the_table_of_limits_is_that_of_the_code():
     documented = {what.replace("`", ""): limit for what, limit, _ in table(CONTRACT, "what")}
     admitted = {key: value.string_value for key, value in config("admit").parameters.items()}
     limits = {
-        "shortest side of a picture": f"{picture.MIN_SIDE} px",
-        "longest side of a picture": f"{picture.MAX_SIDE} px",
-        "size of a picture's file": f"{picture.MAX_BYTES >> 20} MiB",
+        "shortest side of a picture": f"{opening.MIN_SIDE} px",
+        "longest side of a picture": f"{opening.MAX_SIDE} px",
+        "size of a picture's file": f"{opening.MAX_BYTES >> 20} MiB",
         "length of a caption, a target, a negative prompt": f"{options.MAX_PROMPT_CHARS} characters",
         "num_inference_steps": f"1 … {options.MAX_STEPS}",
         "num_images": f"1 … {options.MAX_IMAGES}",

@@ -50,7 +50,7 @@ def _still_answering(client):
         ("noise", noise()),
         ("animated", animated()),
         ("cut_png", encoded(GOOD)[:5000]),
-        ("tiff", encoded(GOOD, "TIFF")),
+        ("bmp", encoded(GOOD, "BMP")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -58,7 +58,7 @@ def test_files_and_bytes_go_as_they_are(tmp_path):
         assert encoded(picture) == data
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "F", "YCbCr"])
+@pytest.mark.parametrize("mode", ["F", "I"])
 def test_pil_mode_without_exact_png_is_refused(mode):
     with pytest.raises(recast.InvalidImage, match=mode):
         encoded(Image.new(mode, (4, 4)))
