@@ -132,7 +132,10 @@ def save(png: bytes, out: Path, *, otherwise: str = "PNG", replace: bool = True)
 
 
 def converted(png: bytes, kind: str) -> tuple[bytes, str]:
-    """A PNG file in the format `kind`, and sentences on what that loses: PNG as it came, WebP without loss, JPEG at quality 95."""
+    """A PNG file in the format `kind`, and sentences on what that loses.
+
+    PNG goes as it came, WebP without loss, JPEG at quality 95.
+    """
     if kind == "PNG":
         return png, ""
     picture = decoded(png)
