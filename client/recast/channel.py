@@ -14,6 +14,8 @@ PROMPT_KEEPALIVE, PATIENT_KEEPALIVE = 45, 310
 A server with gRPC's own limits ends every call ("Too many pings") at the fourth ping that comes within 300 s without a
 word of its own in between. So calls of at most PROMPT_SECONDS, in which there are two, have connections that ask soon.
 """
+KEEPALIVE_TIMEOUT = 20
+"""Seconds in which it has to answer that."""
 PROMPT_SECONDS = 130.0
 
 
@@ -33,7 +35,7 @@ def channel_args(address: Address, keepalive: int) -> list[tuple[str, int]]:
         ("grpc.max_reconnect_backoff_ms", 2000),
         # Only while calls are in flight: gRPC's default.
         ("grpc.keepalive_time_ms", keepalive * 1000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT * 1000),
     ]
     if address.is_local:
         # An http_proxy variable would otherwise catch calls to this very machine.

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -72,7 +74,10 @@ class SyncTransport:
         self._address = address
         self._credentials = credentials
         self._clients = {keepalive: self._connected(keepalive) for keepalive in (PROMPT_KEEPALIVE, PATIENT_KEEPALIVE)}
+        self._streams: dict[Any, threading.Lock] = {}
         self._closed = False
+        # At the latest at the end of the process: later still, gRPC waits for ever for gevent's loop.
+        self._disconnect = weakref.finalize(self, _close_all, self._clients, self._streams)
 
     def _connected(self, keepalive: int) -> Any:
         return tritonclient.grpc.InferenceServerClient(
@@ -80,9 +85,9 @@ class SyncTransport:
         )
 
     async def call(self, method: str, **arguments: Any) -> Any:
-        if self._closed:
+        client = self._clients.get(keepalive_of(arguments.get("client_timeout")))
+        if client is None:
             raise ClientClosed(CLOSED)
-        client = self._clients[keepalive_of(arguments.get("client_timeout"))]
         try:
             return getattr(client, method)(**with_headers(arguments, headers_of(self._credentials, method)))
         except ValueError as error:  # what gRPC raises when another thread has closed it just now
@@ -96,11 +101,15 @@ class SyncTransport:
         answers: SimpleQueue[InferResult | InferenceServerException] = SimpleQueue()
         # tritonclient's holds one stream at a time; gRPC shares the connection below.
         client = self._connected(keepalive_of(client_timeout))
+        self._streams[client] = stopping = threading.Lock()
         try:
-            client.start_stream(
-                lambda result, error: answers.put(result if error is None else error),
-                stream_timeout=client_timeout,
-                headers=headers_of(self._credentials, "stream_infer"),
+            _from_daemon(
+                partial(
+                    client.start_stream,
+                    lambda result, error: answers.put(result if error is None else error),
+                    stream_timeout=client_timeout,
+                    headers=headers_of(self._credentials, "stream_infer"),
+                )
             )
             with suppress(InferenceServerException):  # the stream has ended already: `answers` will say why
                 client.async_stream_infer(**arguments)
@@ -108,13 +117,14 @@ class SyncTransport:
                 answer = answers.get()
                 failed = isinstance(answer, InferenceServerException)
                 if failed or is_last(answer):
-                    client.stop_stream()
+                    with stopping:
+                        client.stop_stream()
                 if failed:
                     raise answer
                 yield answer
         finally:
-            client.stop_stream(cancel_requests=True)
-            client.close()
+            _stop(client, stopping)
+            self._streams.pop(client, None)
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -127,8 +137,37 @@ class SyncTransport:
 
     async def close(self) -> None:
         self._closed = True
-        for client in self._clients.values():
-            client.close()
+        self._disconnect()
+
+
+def _close_all(clients: dict[int, Any], streams: dict[Any, threading.Lock]) -> None:
+    for client, stopping in list(streams.items()):
+        _stop(client, stopping)
+    while clients:
+        clients.popitem()[1].close()
+
+
+def _stop(client: Any, stopping: threading.Lock) -> None:
+    with stopping:  # tritonclient's cannot be stopped by two threads at once
+        client.stop_stream(cancel_requests=True)
+        client.close()
+
+
+def _from_daemon(start: Callable[[], None]) -> None:
+    """Call `start` in a daemon thread, so that the threads that it starts are daemons and no process waits for them."""
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            start()
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 class _SyncSignal:

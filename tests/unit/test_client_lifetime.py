@@ -12,6 +12,8 @@ from recast import async_transport
 
 from tests.unit.client_answers import edit, until
 
+NEEDS_GEVENT = pytest.mark.skipif(find_spec("gevent") is None, reason="needs gevent")
+
 
 def test_a_client_of_a_module_works_in_one_event_loop_after_another(scripted_server):
     scripted_server.script = [edit()]
@@ -100,6 +102,8 @@ if "init" in how:
 import gevent
 import recast
 
+unclosed = recast.Client(sys.argv[1], timeout=20)
+assert unclosed.status().ready
 with recast.Client(sys.argv[1], timeout=20) as client:
     asked = [gevent.spawn(lambda: client.replace(b"x", "y").seed) for _ in range(3)]
     asked += [gevent.spawn(lambda: list(client.replace_stream(b"x", "y"))[-1].seed) for _ in range(3)]
@@ -111,10 +115,49 @@ with recast.Client(sys.argv[1], timeout=20) as client:
 """
 
 
-@pytest.mark.skipif(find_spec("gevent") is None, reason="needs gevent")
-@pytest.mark.parametrize("how", ["plain", "init", "patched", "patched init"])
-def test_gevent_with_and_without_grpcs_part_for_it(scripted_server, how):
+UNFINISHED = """
+import sys
+if "patched" in sys.argv[2]:
+    from gevent import monkey
+    monkey.patch_all()
+import recast
+
+client = recast.Client(sys.argv[1], timeout=600)
+steps = client.replace_stream(b"x", "y")
+print(next(steps).stage)
+"""
+
+
+def ended(script: str, *arguments: str) -> str:
+    """What a process prints that runs `script` and ends by itself."""
+    command = [sys.executable, "-c", script, *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
+
+
+@pytest.mark.parametrize("how", ["plain", pytest.param("patched", marks=NEEDS_GEVENT)])
+def test_a_process_ends_whose_stream_has_not_and_so_does_the_stream(scripted_server, how):
     scripted_server.script = [edit()]
-    command = [sys.executable, "-c", GEVENT, scripted_server.grpc_url, how]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout.strip()) == (0, "42"), ended.stderr
+    scripted_server.held.clear()
+    assert ended(UNFINISHED, scripted_server.grpc_url, how) == "parse"
+    until(scripted_server.cancelled.is_set)
+
+
+def test_closing_a_client_ends_its_streams(scripted_server):
+    scripted_server.script = [edit()]
+    scripted_server.held.clear()
+    client = recast.Client(scripted_server.grpc_url, timeout=60)
+    steps = client.replace_stream(b"x", "y")
+    next(steps)
+    client.close()
+    with pytest.raises(recast.Cancelled):
+        list(steps)
+    until(scripted_server.cancelled.is_set)
+
+
+@NEEDS_GEVENT
+@pytest.mark.parametrize("how", ["plain", "init", "patched", "patched init"])
+def test_gevent_with_and_without_grpcs_part_for_it_works_and_ends(scripted_server, how):
+    scripted_server.script = [edit()]
+    assert ended(GEVENT, scripted_server.grpc_url, how) == "42"
