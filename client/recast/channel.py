@@ -36,6 +36,8 @@ def channel_args(address: Address, keepalive: int) -> list[tuple[str, int]]:
         # Only while calls are in flight: gRPC's default.
         ("grpc.keepalive_time_ms", keepalive * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT * 1000),
+        # gRPC's other pings too, for which it would wait a minute, and send none of keepalive's meanwhile.
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT * 1000),
     ]
     if address.is_local:
         # An http_proxy variable would otherwise catch calls to this very machine.

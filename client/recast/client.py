@@ -85,7 +85,8 @@ class Client(_Calls):
         """Edit a picture as one sentence says.
 
         Args:
-            image: a path, the bytes of a PNG, JPEG or WebP file, or a PIL image.
+            image: a path, the bytes of a PNG, JPEG or WebP file, a PIL image, or an array: uint8, [height, width, 3]
+                or [height, width].
             prompt: one sentence, such as "Replace the car with a bicycle".
             seed (int): repeats an edit; by default one is drawn, which the result tells. Variants take seed,
                 seed + 1, …
@@ -150,7 +151,7 @@ class Client(_Calls):
         return Control(self._server.transport, self._server.url)
 
     def close(self) -> None:
-        """Close the connection."""
+        """End the streams and close the connection, for good."""
         finish(self._server.transport.close())
 
     def __enter__(self) -> Client:
