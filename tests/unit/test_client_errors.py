@@ -85,6 +85,12 @@ def test_error_without_status_is_internal():
     assert type(error) is recast.InternalError
 
 
+@pytest.mark.parametrize(("late", "kind"), [(False, recast.Overloaded), (True, recast.DeadlineExceeded)])
+def test_a_queue_gives_up_for_its_own_limit_or_for_the_callers(late, kind):
+    expired = InferenceServerException("Request timeout expired", status="StatusCode.UNAVAILABLE")
+    assert type(translate(expired, url="there:8001", timeout=3.0, late=late)) is kind
+
+
 def test_a_server_that_has_answered_before_is_only_away():
     refused = InferenceServerException("failed to connect to all addresses", status="StatusCode.UNAVAILABLE")
     error = translate(refused, url="there:8001", timeout=None, answered_before=True)
