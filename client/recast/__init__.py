@@ -5,6 +5,7 @@ from .credentials import Credentials
 from .errors import (
     AccessDenied,
     Cancelled,
+    ClientClosed,
     DeadlineExceeded,
     InternalError,
     InvalidImage,
@@ -25,6 +26,7 @@ __all__ = [
     "AsyncClient",
     "Cancelled",
     "Client",
+    "ClientClosed",
     "Credentials",
     "DeadlineExceeded",
     "Edit",

@@ -6,16 +6,18 @@ Every model batches, and the batch of a call is one: scalars are [1, 1], variant
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import index
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from PIL import Image
 from tritonclient.grpc import InferInput, InferResult
 from tritonclient.utils import np_to_triton_dtype
 
-from .errors import InternalError, InvalidOption, InvalidPrompt
+from .errors import InternalError, InvalidImage, InvalidOption, InvalidPrompt
 from .options import EditOptions, StreamOptions
 from .pictures import Picture, encoded
 from .results import Edit, MaskResult, ParseResult, Progress
@@ -23,6 +25,8 @@ from .results import Edit, MaskResult, ParseResult, Progress
 Result = TypeVar("Result")
 
 PRIORITIES = ("interactive", "bulk")
+_EXAMPLES = {"prompt": "Replace the car with a bicycle", "target": "red car on the left"}
+_ADDRESS = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Call(Generic[Result]):
     inputs: list[InferInput]
     read: Callable[[InferResult], Result]
     parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rivals(self) -> str:
+        """Calls with the same one compete for the same places of a server; a bulk edit waits for places of its own."""
+        return f"{self.model.removesuffix('_stream')} {self.parameters.get('priority_class', PRIORITIES[0])}"
 
     def arguments(self) -> dict[str, Any]:
         """tritonclient's, to call the model."""
@@ -45,15 +54,18 @@ def replace(image: Picture, prompt: str, options: EditOptions) -> Call[Edit]:
     if priority not in (None, *PRIORITIES):
         raise InvalidOption(f"the priority is {priority!r}; it is {' or '.join(PRIORITIES)}.")
     inputs = [
-        _blob("image", encoded(image)),
-        _text("prompt", prompt),
+        _blob("image", _file(image)),
+        _sentence("prompt", prompt),
         _integer("seed", options.get("seed"), np.int64),
         _integer("num_inference_steps", options.get("num_inference_steps"), np.int32),
         _number("guidance_scale", options.get("guidance_scale")),
         _text("negative_prompt", options.get("negative_prompt")),
         _integer("num_images", options.get("num_images"), np.int32),
     ]
-    parameters = {"priority_class": priority, "canary_key": options.get("canary_key")}
+    canary_key = options.get("canary_key")
+    if not isinstance(canary_key, (str, type(None))):
+        raise InvalidOption(f"canary_key is {canary_key!r}; it is text.")
+    parameters = {"priority_class": priority, "canary_key": canary_key}
     given = {name: value for name, value in parameters.items() if value is not None}
     return Call("replace", _present(inputs), _edit, given)
 
@@ -67,14 +79,14 @@ def replace_stream(image: Picture, prompt: str, options: StreamOptions) -> Call[
 
 def parse(prompt: str) -> Call[ParseResult]:
     """The call of the first step alone."""
-    return Call("parse", _present([_text("prompt", prompt)]), _parse_result)
+    return Call("parse", _present([_sentence("prompt", prompt)]), _parse_result)
 
 
 def mask(image: Picture, target: str, *, intent: str | None) -> Call[MaskResult]:
     """The call of the second step alone."""
     inputs = [
-        _blob("image", encoded(image)),
-        _text("target", target),
+        _blob("image", _file(image)),
+        _sentence("target", target),
         _text("intent", intent),
     ]
     return Call("mask", _present(inputs), _mask_result)
@@ -141,9 +153,36 @@ def _blob(name: str, value: bytes) -> InferInput:
     return _tensor(name, np.array([value], dtype=np.object_))
 
 
+def _file(image: Any) -> bytes:
+    """`encoded`, for what else people have at hand: an array of pixels, or an address instead of a path."""
+    if isinstance(image, str) and (scheme := _ADDRESS.match(image)):
+        what = "a data URL" if scheme[0].lower() == "data:" else "an address"
+        raise InvalidImage(f"the picture is {what}, not a path; give the bytes of the picture's file instead.")
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,), (4,)):
+            raise InvalidImage(
+                f"the picture is an array of {image.dtype} {list(image.shape)}; it is uint8 [height, width, 3], or "
+                "[height, width] in grey, 0 to 255."
+            )
+        image = Image.fromarray(np.ascontiguousarray(image))
+    return encoded(image)
+
+
+def _sentence(name: str, value: Any) -> InferInput | None:
+    """A text that the call cannot be without."""
+    if isinstance(value, (bytes, bytearray)):
+        raise InvalidPrompt(f"the {name} is bytes; give text, such as {name}.decode().")
+    if not isinstance(value, str):
+        what = "None" if value is None else f"a {type(value).__name__}"
+        raise InvalidPrompt(f'the {name} is {what}; give text, such as "{_EXAMPLES[name]}".')
+    return _text(name, value)
+
+
 def _text(name: str, value: str | None) -> InferInput | None:
     if value is None:
         return None
+    if not isinstance(value, str):
+        raise InvalidOption(f"{name} is {value!r}; it is text.")
     try:
         return _blob(name, value.encode())
     except UnicodeEncodeError:
@@ -160,7 +199,11 @@ def _integer(name: str, value: int | None, kind: type[np.signedinteger[Any]]) ->
 
 
 def _number(name: str, value: float | None) -> InferInput | None:
-    return None if value is None else _tensor(name, np.array([value], dtype=np.float32))
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)):
+        raise InvalidOption(f"{name} is {value!r}; it is a number.")
+    return _tensor(name, np.array([value], dtype=np.float32))
 
 
 def _values(answer: InferResult, name: str) -> list[Any]:

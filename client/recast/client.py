@@ -8,18 +8,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import calls
+from .address import EXAMPLE, address
+from .async_transport import AsyncTransport
 from .control import Control
 from .credentials import Credentials
 from .options import EditOptions, StreamOptions, check_names
 from .pictures import Picture
 from .results import Edit, MaskResult, ParseResult, Progress, Status
 from .retrying import RETRIES, RetryingCalls
-from .transport import AsyncTransport, SyncTransport, each, finish
+from .transport import SyncTransport, each, finish
 
 if TYPE_CHECKING:  # so that Python 3.10, whose typing has no Unpack, needs no further package
     from typing_extensions import Unpack
 
-DEFAULT_URL = "localhost:8001"
+DEFAULT_URL = EXAMPLE
 DEFAULT_TIMEOUT = 120.0
 
 
@@ -36,8 +38,9 @@ class _Calls:
         retries: int = RETRIES,
         credentials: Credentials | None = None,
     ) -> None:
-        transport = self._transport(url, credentials or Credentials())
-        self._server = RetryingCalls(transport, url, timeout, retries)
+        at = address(url)
+        transport = self._transport(at, credentials or Credentials())
+        self._server = RetryingCalls(transport, at.target, timeout, retries)
 
     def _replace(self, image: Picture, prompt: str, options: EditOptions) -> Coroutine[Any, Any, Edit]:
         check_names(options, EditOptions)
@@ -64,11 +67,13 @@ class Client(_Calls):
     """A Recast server. Any number of threads may share one client; it is a context manager.
 
     Args:
-        url: host:port of the server's gRPC port.
-        timeout: seconds that a call may take, retries included; None is no limit. Each call may set its own.
-        retries: how often a call is tried again that the server was too busy for, or that was lost in a restart of
-            it or of one of its processes. While a server that has answered before is away, calls wait until their
-            timeout. 0 switches both off; other errors are never tried again.
+        url: host:port of the server's gRPC port; a host alone means port 8001. Also [::1]:port, grpc://host:port,
+            dns:///host:port and unix:/path.
+        timeout: seconds that a call may take, waiting and retries included; None and inf are no limit. Each call may
+            set its own. A server that answers nothing at all is given up 2 s later.
+        retries: how often a call is tried again that was lost in a restart of the server or of one of its processes.
+            While the server is full, and while one that has answered before is away, calls wait until their timeout,
+            the oldest first. 0 switches all of it off; other errors are never tried again.
         credentials: keys, and the files that turn TLS on; None is neither.
 
     Every method raises a `RecastError`, whose subclasses say what went wrong (see `recast.errors`).
@@ -80,7 +85,8 @@ class Client(_Calls):
         """Edit a picture as one sentence says.
 
         Args:
-            image: a path, the bytes of a PNG, JPEG, WebP, AVIF, HEIC or TIFF file, or a PIL image.
+            image: a path, the bytes of a PNG, JPEG, WebP, AVIF, HEIC or TIFF file, a PIL image, or an array: uint8,
+                [height, width, 3] or [height, width].
             prompt: one sentence, such as "Replace the car with a bicycle".
             seed (int): repeats an edit; by default one is drawn, which the result tells. Variants take seed,
                 seed + 1, …
@@ -145,7 +151,7 @@ class Client(_Calls):
         return Control(self._server.transport, self._server.url)
 
     def close(self) -> None:
-        """Close the connection."""
+        """End the streams and close the connection, for good."""
         finish(self._server.transport.close())
 
     def __enter__(self) -> Client:
@@ -158,7 +164,10 @@ class Client(_Calls):
 
 
 class AsyncClient(_Calls):
-    """`Client` for asyncio: the same arguments, methods and errors. The tasks of one loop may share it."""
+    """`Client` for asyncio: the same arguments, methods and errors.
+
+    Any number of tasks may share it, in one event loop after another too; `close` is for good.
+    """
 
     _transport = AsyncTransport
 

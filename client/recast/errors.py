@@ -7,11 +7,12 @@ RecastError
 │   ├── InvalidOption     seed, steps, guidance … out of range
 │   └── NotAnEdit         the sentence names nothing to replace
 ├── ObjectNotFound        no region of the picture reaches the threshold
-├── Overloaded            the server's queue is full; tried again
+├── Overloaded            the server's queue is full; tried again until the deadline
 ├── DeadlineExceeded      no answer within the timeout
 ├── Cancelled             the call was cancelled
 ├── ServerUnavailable     nobody answers there, or it does not serve Recast
 │   └── Restarting        the server, or a process of it, ended or stops and another starts; tried again
+├── ClientClosed          the client was used after its close()
 ├── AccessDenied          a key or a certificate is missing or wrong, or TLS is
 └── InternalError         the server failed; its log says why
 """
@@ -87,6 +88,10 @@ class Restarting(ServerUnavailable):
         self.begun = begun
 
 
+class ClientClosed(RecastError):
+    name = "client_closed"
+
+
 class AccessDenied(RecastError):
     name = "access_denied"
 
@@ -120,8 +125,10 @@ _BY_STATUS: dict[str, type[RecastError]] = {
 _MESSAGE = re.compile(r"(?:\[request id: [^\]]*\] )?(?:in ensemble '[^']*', )*(?P<rest>.*)", re.DOTALL)
 _NAME = re.compile(r"(?P<name>[a-z_]+): (?P<sentence>.+)", re.DOTALL)
 # A queue of Triton itself turns a request away before any code of ours could name the error.
-_QUEUE = ("exceeds maximum queue size", "request timeout expired")
-# A step of ours that stops itself just before our own clock gives up.
+_QUEUE = "exceeds maximum queue size"
+# ... after a while: that of the queue itself, or what the caller allowed.
+_WAITED = "request timeout expired"
+# A step of ours that stops itself at the caller's deadline.
 _LATE = "cancelled: the deadline passed"
 _NOBODY = ("failed to connect", "resolution failed", "errors resolving", "connection refused")
 _HTTP = ("http1.x server", "expected settings frame")
@@ -137,22 +144,34 @@ _MISSING = re.compile(r"missing required input\(s\) \['(?P<input>\w+)'")
 _OF_INPUT: dict[str, type[RecastError]] = {"image": InvalidImage, "prompt": InvalidPrompt}
 
 
+def no_answer(timeout: float | None) -> str:
+    """The sentence of a deadline of `timeout` seconds that has passed."""
+    limit = "the deadline" if timeout is None else f"{timeout:g} s"
+    return f"no answer came within {limit}; allow more time or ask for fewer steps."
+
+
 def translate(
-    error: InferenceServerException, *, url: str, timeout: float | None, answered_before: bool = False
+    error: InferenceServerException,
+    *,
+    url: str,
+    timeout: float | None,
+    answered_before: bool = False,
+    late: bool = False,
 ) -> RecastError:
     """The error that a failed call to `url` with a deadline of `timeout` seconds means.
 
-    `answered_before`: this server has, so that it is away for a while when nobody answers now.
+    `answered_before`: this server has, so that it is away for a while when nobody answers now. `late`: the deadline
+    has passed.
     """
     status = (error.status() or "").removeprefix("StatusCode.")
     prefixed = _MESSAGE.match(error.message() or "")
     message = prefixed["rest"].strip() if prefixed else ""
     named = _NAME.fullmatch(message)
-    late = message.startswith(_LATE)
-    if named and named["name"] in _NAMED and not late:
+    stopped = message.startswith(_LATE)
+    if named and named["name"] in _NAMED and not stopped:
         return _NAMED[named["name"]](named["sentence"])
     lowered = message.lower()
-    if any(words in lowered for words in _QUEUE):
+    if _QUEUE in lowered or (_WAITED in lowered and not late):
         return Overloaded("the server's queue is full; try again in a moment.")
     missing = _MISSING.search(message)
     if missing:
@@ -163,9 +182,8 @@ def translate(
         return Restarting(f"the server at {url} stops or starts; try again in a moment.", begun=False)
     if _UNKNOWN_MODEL in lowered:
         return ServerUnavailable(f"the server at {url} does not serve this: {message}.")
-    if late or status == "DEADLINE_EXCEEDED":
-        limit = "the deadline" if timeout is None else f"{timeout:g} s"
-        return DeadlineExceeded(f"no answer came within {limit}; allow more time or ask for fewer steps.")
+    if stopped or _WAITED in lowered or status == "DEADLINE_EXCEEDED":
+        return DeadlineExceeded(no_answer(timeout))
     if status == "UNAVAILABLE":
         lost = Restarting(f"the connection to {url} was lost; try again: {message}")
         return _unavailable(lowered, url, answered_before=answered_before) or lost

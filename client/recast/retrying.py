@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -15,39 +14,20 @@ from typing import Any, TypeVar
 from tritonclient.utils import InferenceServerException
 
 from .calls import Call
-from .errors import DeadlineExceeded, Overloaded, RecastError, Restarting, ServerUnavailable, translate
+from .deadline import Deadline, checked
+from .errors import DeadlineExceeded, InvalidOption, Overloaded, RecastError, Restarting, ServerUnavailable, translate
 from .results import Edit, Progress, Status, StepStatus
 from .transport import Transport
+from .waiting import Line, Place
 
 Result = TypeVar("Result")
 
 STEPS = ("replace", "parse", "mask", "inpaint")
 RETRIES = 5
-"""How often a call is tried again, unless the client is told otherwise."""
+"""How often a lost call is tried again, unless the client is told otherwise."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 AWAY_PAUSE = 1.0
 """The longest pause, in seconds, while a server is away: it is missed by no more than that."""
-
-
-class Deadline:
-    """A point in time `seconds` from now; None is never."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-        self._end = None if seconds is None else time.monotonic() + seconds
-
-    def left(self) -> float | None:
-        """Seconds until then, at least 0; None when it never comes."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-    def arguments(self) -> dict[str, Any]:
-        """tritonclient's, to give up then here, and (`timeout`, in microseconds) on the server."""
-        left = self.left()
-        return {"client_timeout": left, "timeout": None if left is None else max(1, int(left * 1e6))}
-
-    def allows(self, pause: float) -> bool:
-        left = self.left()
-        return left is None or left > pause
 
 
 def backoff(retries: int | None, longest: float = LONGEST_PAUSE) -> Iterator[float]:
@@ -59,30 +39,63 @@ def backoff(retries: int | None, longest: float = LONGEST_PAUSE) -> Iterator[flo
         yield random.uniform(0.5, 1.0) * min(FIRST_PAUSE * 2 ** min(attempt, 30), longest)
 
 
-class RetryPolicy:
-    """What is tried again, and after what pause.
+class Tries:
+    """When the tries of one call begin, and which error is the last.
 
-    A call that the server refused, or had begun when it was lost, `retries` times: an edit that ends processes must
-    not do so for ever. One that found the server away, until its deadline; with 0 retries not either.
+    A call that the server refused because it is full waits its turn in the client's line until its deadline. One
+    that was lost when the server had begun is tried again `retries` times: an edit that ends processes must not do
+    so for ever. One that found the server away, until its deadline. With 0 retries there is one try.
     """
 
-    def __init__(self, retries: int, deadline: Deadline) -> None:
+    def __init__(self, transport: Transport, line: Line, retries: int, deadline: Deadline) -> None:
+        self._transport = transport
+        self._line = line
+        self._place = Place(transport.signal())
+        self._retries = retries
         self._deadline = deadline
-        self._bounded = backoff(retries)
+        self._lost = backoff(retries)
         self._away = backoff(None if retries else 0, AWAY_PAUSE)
 
-    def pause(self, error: RecastError) -> float | None:
-        """Seconds to wait before the call is tried again, None to give up."""
-        if not isinstance(error, Overloaded | Restarting):
+    def asking(self) -> AbstractContextManager[None]:
+        """Around each try."""
+        return self._line.asking(self._place)
+
+    async def first(self) -> None:
+        """Wait behind those calls of this client that already wait for a place; raises Overloaded at the deadline."""
+        self._deadline.check()
+        if self._retries and len(self._line):
+            await self._turn(Overloaded("older calls of this client wait for a place too; allow more time."))
+
+    async def after(self, error: RecastError) -> None:
+        """Wait until the call may be tried again after `error`; raises what its caller shall see when it may not."""
+        if isinstance(error, Overloaded) and self._retries:
+            await self._turn(error)
+            return
+        pause = self._pause(error)
+        if pause is None:
+            raise error
+        await self._transport.pause(pause)
+        if self._deadline.is_near():
+            raise error
+
+    async def _turn(self, error: Overloaded) -> None:
+        if not await self._line.turn(self._place, self._deadline):
+            times = f"asked {self._place.asked} times"
+            waited = f"no place came free within {self._place.waited():.3g} s ({times})"
+            raise Overloaded(f"{waited}: {error.sentence}") from error
+
+    def _pause(self, error: RecastError) -> float | None:
+        if not isinstance(error, Restarting):
             return None
-        away = isinstance(error, Restarting) and not error.begun
-        pause = next(self._away if away else self._bounded, None)
+        pause = next(self._lost if error.begun else self._away, None)
         return pause if pause is not None and self._deadline.allows(pause) else None
 
 
 @contextmanager
 def named(request_id: str | None) -> Iterator[str]:
     """The name of one call, drawn unless given; the errors that leave the block carry it as `request_id`."""
+    if not isinstance(request_id, (str, type(None))):
+        raise InvalidOption(f"request_id is {request_id!r}; it is text.")
     name = request_id or uuid.uuid4().hex
     try:
         yield name
@@ -100,6 +113,12 @@ class RetryingCalls:
     timeout: float | None
     retries: int
     answered: bool = False
+    _lines: dict[str, Line] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.timeout = checked(self.timeout)
+        if not isinstance(self.retries, int) or self.retries < 0:
+            raise InvalidOption(f"retries is {self.retries!r}; it is a number of tries, 0 or more.")
 
     async def infer(
         self, build: Callable[[], Call[Result]], timeout: float | None, request_id: str | None = None
@@ -111,17 +130,16 @@ class RetryingCalls:
         deadline = self._deadline(timeout)
         with named(request_id) as name:
             call = await self.transport.compute(build)
-            policy = RetryPolicy(self.retries, deadline)
+            tries = self._tries(call, deadline)
+            await tries.first()
             while True:
                 try:
-                    arguments = {**call.arguments(), **deadline.arguments(), "request_id": name}
-                    answer = await self._call("infer", deadline, **arguments)
+                    with tries.asking():
+                        arguments = {**call.arguments(), **deadline.arguments(), "request_id": name}
+                        answer = await self._call("infer", deadline, **arguments)
                     break
                 except RecastError as error:
-                    pause = policy.pause(error)
-                    if pause is None:
-                        raise
-                    await self.transport.pause(pause)
+                    await tries.after(error)
             return await self.transport.compute(lambda: call.read(answer))
 
     async def stream(
@@ -132,19 +150,20 @@ class RetryingCalls:
         begun = False
         with named(request_id) as name:
             call = await self.transport.compute(build)
-            policy = RetryPolicy(self.retries, deadline)
+            tries = self._tries(call, deadline)
+            await tries.first()
             while True:
                 try:
-                    async with aclosing(self._responses(call, deadline, name)) as responses:
-                        async for item in responses:
-                            begun = True
-                            yield item
+                    with tries.asking():
+                        async with aclosing(self._responses(call, deadline, name)) as responses:
+                            async for item in responses:
+                                begun = True
+                                yield item
                     return
                 except RecastError as error:
-                    pause = None if begun else policy.pause(error)
-                    if pause is None:
+                    if begun:
                         raise
-                    await self.transport.pause(pause)
+                    await tries.after(error)
 
     async def _responses(
         self, call: Call[Progress | Edit], deadline: Deadline, request_id: str
@@ -180,16 +199,25 @@ class RetryingCalls:
 
     async def _call(self, method: str, deadline: Deadline, **arguments: Any) -> Any:
         try:
-            answer = await self.transport.call(method, **{"client_timeout": deadline.left()} | arguments)
+            answer = await self.transport.call(method, **{"client_timeout": deadline.patience()} | arguments)
         except InferenceServerException as error:
             raise self._failure(error, deadline) from error
         self.answered = True
         return answer
 
     def _failure(self, error: InferenceServerException, deadline: Deadline) -> RecastError:
-        failure = translate(error, url=self.url, timeout=deadline.seconds, answered_before=self.answered)
+        failure = translate(
+            error,
+            url=self.url,
+            timeout=deadline.seconds,
+            answered_before=self.answered,
+            late=deadline.is_near(),
+        )
         self.answered = self.answered or not isinstance(failure, ServerUnavailable | DeadlineExceeded)
         return failure
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self.timeout if timeout is None else timeout)
+        return Deadline(self.timeout if timeout is None else checked(timeout))
+
+    def _tries(self, call: Call[Any], deadline: Deadline) -> Tries:
+        return Tries(self.transport, self._lines.setdefault(call.rivals, Line()), self.retries, deadline)

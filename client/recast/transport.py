@@ -1,29 +1,47 @@
 """The I/O, the only thing in which the two clients differ.
 
-What the clients do is written once, as coroutines over a transport. `AsyncTransport` is for asyncio.
+What the clients do is written once, as coroutines over a transport. `AsyncTransport` (async_transport.py) is for
+asyncio.
 `SyncTransport` has the same methods, which block and never suspend, so `finish` runs a coroutine over it to its end
 in one go.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-import grpc
 import tritonclient.grpc
-import tritonclient.grpc.aio
-from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, InferResult
+from tritonclient.grpc import InferResult
 from tritonclient.utils import InferenceServerException
 
 from . import tracing
+from .address import Address
+from .channel import PATIENT_KEEPALIVE, PROMPT_KEEPALIVE, befriend_gevent, channel_args, keepalive_of
 from .credentials import Credentials
+from .errors import ClientClosed
 
 T = TypeVar("T")
+
+CLOSED = "this client is closed; make another one."
+
+
+class Signal(Protocol):
+    """An event that one thread or task waits for, and that any may set."""
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    async def wait(self, seconds: float | None) -> None:
+        """Until it is set, or `seconds` have passed."""
+        ...
 
 
 class Transport(Protocol):
@@ -43,33 +61,55 @@ class Transport(Protocol):
 
     async def compute(self, work: Callable[[], T]) -> T: ...
 
+    def signal(self) -> Signal: ...
+
     async def close(self) -> None: ...
 
 
 class SyncTransport:
     """Calls that block the calling thread; any number of threads may share one."""
 
-    def __init__(self, url: str, credentials: Credentials) -> None:
-        self._url = url
+    def __init__(self, address: Address, credentials: Credentials) -> None:
+        befriend_gevent()
+        self._address = address
         self._credentials = credentials
-        self._client = self._connected()
+        self._clients = {keepalive: self._connected(keepalive) for keepalive in (PROMPT_KEEPALIVE, PATIENT_KEEPALIVE)}
+        self._streams: dict[Any, threading.Lock] = {}
+        self._closed = False
+        # At the latest at the end of the process: later still, gRPC waits for ever for gevent's loop.
+        self._disconnect = weakref.finalize(self, _close_all, self._clients, self._streams)
 
-    def _connected(self) -> Any:
+    def _connected(self, keepalive: int) -> Any:
         return tritonclient.grpc.InferenceServerClient(
-            self._url, channel_args=channel_args(self._url), **self._credentials.tls()
+            self._address.target, channel_args=channel_args(self._address, keepalive), **self._credentials.tls()
         )
 
     async def call(self, method: str, **arguments: Any) -> Any:
-        return getattr(self._client, method)(**_with_headers(arguments, _headers(self._credentials, method)))
+        client = self._clients.get(keepalive_of(arguments.get("client_timeout")))
+        if client is None:
+            raise ClientClosed(CLOSED)
+        try:
+            return getattr(client, method)(**with_headers(arguments, headers_of(self._credentials, method)))
+        except ValueError as error:  # what gRPC raises when another thread has closed it just now
+            if self._closed:
+                raise ClientClosed(CLOSED) from error
+            raise
 
     async def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
+        if self._closed:
+            raise ClientClosed(CLOSED)
         answers: SimpleQueue[InferResult | InferenceServerException] = SimpleQueue()
-        client = self._connected()  # tritonclient's holds one stream at a time; gRPC shares the connection below
+        # tritonclient's holds one stream at a time; gRPC shares the connection below.
+        client = self._connected(keepalive_of(client_timeout))
+        self._streams[client] = stopping = threading.Lock()
         try:
-            client.start_stream(
-                lambda result, error: answers.put(result if error is None else error),
-                stream_timeout=client_timeout,
-                headers=_headers(self._credentials, "stream_infer"),
+            _from_daemon(
+                partial(
+                    client.start_stream,
+                    lambda result, error: answers.put(result if error is None else error),
+                    stream_timeout=client_timeout,
+                    headers=headers_of(self._credentials, "stream_infer"),
+                )
             )
             with suppress(InferenceServerException):  # the stream has ended already: `answers` will say why
                 client.async_stream_infer(**arguments)
@@ -77,13 +117,14 @@ class SyncTransport:
                 answer = answers.get()
                 failed = isinstance(answer, InferenceServerException)
                 if failed or is_last(answer):
-                    client.stop_stream()
+                    with stopping:
+                        client.stop_stream()
                 if failed:
                     raise answer
                 yield answer
         finally:
-            client.stop_stream(cancel_requests=True)
-            client.close()
+            _stop(client, stopping)
+            self._streams.pop(client, None)
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -91,55 +132,52 @@ class SyncTransport:
     async def compute(self, work: Callable[[], T]) -> T:
         return work()
 
+    def signal(self) -> Signal:
+        return _SyncSignal()
+
     async def close(self) -> None:
-        self._client.close()
+        self._closed = True
+        self._disconnect()
 
 
-class AsyncTransport:
-    """Calls that await, and work that would hold up the event loop in a thread."""
+def _close_all(clients: dict[int, Any], streams: dict[Any, threading.Lock]) -> None:
+    for client, stopping in list(streams.items()):
+        _stop(client, stopping)
+    while clients:
+        clients.popitem()[1].close()
 
-    def __init__(self, url: str, credentials: Credentials) -> None:
-        self._url = url
-        self._credentials = credentials
-        self._client: Any = None
 
-    def _connected(self) -> Any:
-        if self._client is None:
-            # Only now: a gRPC channel belongs to the event loop that runs when it is made.
-            self._client = tritonclient.grpc.aio.InferenceServerClient(
-                self._url, channel_args=channel_args(self._url), **self._credentials.tls()
-            )
-        return self._client
+def _stop(client: Any, stopping: threading.Lock) -> None:
+    with stopping:  # tritonclient's cannot be stopped by two threads at once
+        client.stop_stream(cancel_requests=True)
+        client.close()
 
-    async def call(self, method: str, **arguments: Any) -> Any:
-        return await getattr(self._connected(), method)(**_with_headers(arguments, _headers(self._credentials, method)))
 
-    async def stream(self, *, client_timeout: float | None, **arguments: Any) -> AsyncGenerator[InferResult, None]:
-        answers = self._connected().stream_infer(
-            _alone(arguments), stream_timeout=client_timeout, headers=_headers(self._credentials, "stream_infer")
-        )
+def _from_daemon(start: Callable[[], None]) -> None:
+    """Call `start` in a daemon thread, so that the threads that it starts are daemons and no process waits for them."""
+    failures: list[Exception] = []
+
+    def run() -> None:
         try:
-            async for result, error in answers:
-                if error is not None or is_last(result):
-                    async for _ in answers:  # nothing but the end
-                        pass
-                if error is not None:
-                    raise error
-                yield result
-        except grpc.RpcError as error:  # which tritonclient translates everywhere else
-            raise InferenceServerException(msg=error.details(), status=str(error.code())) from error
-        finally:
-            answers.cancel()
+            start()
+        except Exception as error:
+            failures.append(error)
 
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
-    async def compute(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)
 
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+class _SyncSignal:
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.set = self._event.set
+        self.clear = self._event.clear
+
+    async def wait(self, seconds: float | None) -> None:
+        self._event.wait(seconds)
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -153,13 +191,13 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a blocking transport suspended")
 
 
-def _headers(credentials: Credentials, method: str) -> dict[str, str]:
+def headers_of(credentials: Credentials, method: str) -> dict[str, str]:
     """What goes with a call of tritonclient's `method`: with an inference its place in a trace too."""
     traced = tracing.headers() if method in ("infer", "stream_infer") else {}
     return {**credentials.headers(method), **traced}
 
 
-def _with_headers(arguments: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+def with_headers(arguments: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
     """The arguments of a call with more `headers`."""
     return {**arguments, "headers": {**(arguments.get("headers") or {}), **headers}} if headers else arguments
 
@@ -178,23 +216,3 @@ def each(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
 def is_last(answer: InferResult) -> bool:
     """Whether Triton says that no response to the same request comes after this one."""
     return bool(answer.get_response().parameters["triton_final_response"].bool_param)
-
-
-async def _alone(item: T) -> AsyncIterator[T]:
-    yield item
-
-
-def channel_args(url: str) -> list[tuple[str, int]]:
-    """gRPC channel options. Giving any replaces tritonclient's own, so its message limits come along."""
-    arguments = [
-        ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_SIZE),
-        ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_SIZE),
-        # A server that restarts is found again within seconds; gRPC alone would wait up to two minutes.
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-    ]
-    if url.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]"):
-        # An http_proxy variable would otherwise catch calls to this very machine.
-        arguments.append(("grpc.enable_http_proxy", 0))
-    return arguments

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as grpc
 from recast import AccessDenied, AsyncClient, Client, Credentials
+from recast.address import address
 from recast.cli import main
 from recast.transport import SyncTransport, finish
 from tritonclient.utils import InferenceServerException
@@ -253,7 +254,7 @@ def certified(authorities, client):
 
 def test_the_clients_transport_shows_the_admin_key_to_control_calls(closed):
     for key, allowed in [(None, False), ("not-the-admin-key", False), (closed.admin_key, True)]:
-        transport = SyncTransport(closed.grpc_url, Credentials(admin_key=key))
+        transport = SyncTransport(address(closed.grpc_url), Credentials(admin_key=key))
         for call in ("load", "index", "config", "trace settings", "logging"):
             method, arguments = GRPC_CALLS[call]
             names = {"load": ["model_name"], "config": ["model_name"], "logging": ["settings"]}.get(call, [])

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import time
+from collections.abc import Callable
 
 import grpc
 import numpy as np
@@ -51,6 +53,14 @@ MASK = {
     "mask_score": np.array([[0.5]], np.float32),
     "mask_report": blob(b"{}"),
 }
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for an event that nothing tells of."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 class Awaited:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import recast
 from PIL import Image
-from recast import retrying
+from recast import retrying, waiting
 from recast.cli import main
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
@@ -48,6 +48,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.parameters: list[dict[str, str]] = []  # those of each call that are texts
         self.headers: list[dict[str, str]] = []  # of each call
         self.timeouts: list[int | None] = []
+        self.grpc_seconds: list[float | None] = []  # how long gRPC gives each call
         self.streams = 0
         self.held = threading.Event()
         self.held.set()
@@ -62,6 +63,7 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._server.stop(None).wait()
 
     def ModelInfer(self, request, context):
+        context.add_callback(lambda: None if self.held.is_set() else self.cancelled.set())
         try:
             return self._response(request, context)
         except Fault as fault:
@@ -97,11 +99,16 @@ class ScriptedServer(service_pb2_grpc.GRPCInferenceServiceServicer):
             texts = {name: value.string_param for name, value in request.parameters.items()}
             self.parameters.append({name: text for name, text in texts.items() if text})
             self.headers.append(dict(context.invocation_metadata()))
-            self.timeouts.append(request.parameters["timeout"].int64_param if "timeout" in request.parameters else None)
+            allowed = request.parameters["timeout"].int64_param if "timeout" in request.parameters else None
+            self.timeouts.append(allowed)
+            self.grpc_seconds.append(context.time_remaining())
             item = self.script[min(len(self.calls), len(self.script)) - 1]
         if isinstance(item, Fault):
             raise item
         if isinstance(item, float):
+            if allowed is not None and allowed / 1e6 < item:  # Triton keeps the time that a call allows
+                time.sleep(allowed / 1e6)
+                raise Fault(grpc.StatusCode.UNAVAILABLE, "Request timeout expired")
             time.sleep(item)
             return messages.ModelInferResponse()
         outputs = item(request.model_name, inputs) if callable(item) else item
@@ -150,6 +157,8 @@ def fault() -> type[Fault]:
 def connect(request, monkeypatch):
     """Makes a client, of either kind, whose retries come soon."""
     monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE", 0.04)
+    monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 0.02)
     return request.param
 
 

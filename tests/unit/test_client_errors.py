@@ -99,6 +99,12 @@ def test_error_without_status_is_internal():
     assert type(error) is recast.InternalError
 
 
+@pytest.mark.parametrize(("late", "kind"), [(False, recast.Overloaded), (True, recast.DeadlineExceeded)])
+def test_a_queue_gives_up_for_its_own_limit_or_for_the_callers(late, kind):
+    expired = InferenceServerException("Request timeout expired", status="StatusCode.UNAVAILABLE")
+    assert type(translate(expired, url="there:8001", timeout=3.0, late=late)) is kind
+
+
 def test_a_server_that_has_answered_before_is_only_away():
     refused = InferenceServerException("failed to connect to all addresses", status="StatusCode.UNAVAILABLE")
     error = translate(refused, url="there:8001", timeout=None, answered_before=True)
@@ -130,7 +136,7 @@ def test_sentences_name_what_to_do():
 def test_every_error_has_one_base_and_its_own_name():
     kinds = [kind for kind in vars(recast).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert all(issubclass(kind, recast.RecastError) for kind in kinds)
-    assert len({kind.name for kind in kinds}) == len(kinds) == 14
+    assert len({kind.name for kind in kinds}) == len(kinds) == 15
     assert all(issubclass(kind, recast.InvalidRequest) for kind in (recast.InvalidImage, recast.NotAnEdit))
 
 

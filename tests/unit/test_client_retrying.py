@@ -6,6 +6,7 @@ import grpc
 import pytest
 import recast
 from recast import retrying
+from recast.deadline import Deadline
 
 from tests.unit.client_answers import OVERLOADED, blob, edit
 
@@ -21,11 +22,11 @@ def test_backoff_grows_and_is_bounded():
 
 
 def test_deadline_never_goes_below_zero():
-    assert retrying.Deadline(-1.0).left() == 0.0
-    assert retrying.Deadline(None).left() is None
-    assert retrying.Deadline(None).allows(math.inf)
-    assert retrying.Deadline(9.0).allows(1.0)
-    assert not retrying.Deadline(1.0).allows(9.0)
+    assert Deadline(-1.0).left() == 0.0
+    assert Deadline(None).left() is None
+    assert Deadline(None).allows(math.inf)
+    assert Deadline(9.0).allows(1.0)
+    assert not Deadline(1.0).allows(9.0)
 
 
 def test_overloaded_is_tried_again(scripted_server, connect, fault):
@@ -36,22 +37,20 @@ def test_overloaded_is_tried_again(scripted_server, connect, fault):
     assert len(scripted_server.calls) == 3
 
 
-def test_overloaded_gives_up_after_its_retries(scripted_server, connect, fault):
+def test_overloaded_is_told_at_once_without_retries(scripted_server, connect, fault):
     scripted_server.script = [fault(*OVERLOADED)]
-    with connect(scripted_server.grpc_url, retries=2) as client:
-        with pytest.raises(recast.Overloaded, match="queue is full"):
-            client.replace(b"x", "y")
-    assert len(scripted_server.calls) == 3
-
-
-def test_overloaded_gives_up_before_its_deadline(scripted_server, connect, fault, monkeypatch):
-    monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.3)  # one try too many would be a DeadlineExceeded
-    scripted_server.script = [fault(*OVERLOADED)]
-    with (
-        connect(scripted_server.grpc_url, timeout=0.5, retries=50) as client,
-        pytest.raises(recast.Overloaded),
-    ):
+    with connect(scripted_server.grpc_url, retries=0) as client, pytest.raises(recast.Overloaded, match="queue is"):
         client.replace(b"x", "y")
+    assert len(scripted_server.calls) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_overloaded_to_the_deadline_says_how_long_was_waited(scripted_server, connect, fault, streamed):
+    scripted_server.script = [fault(*OVERLOADED)]
+    with connect(scripted_server.grpc_url, timeout=0.5, retries=1) as client:
+        with pytest.raises(recast.Overloaded, match=r"within 0\.\d+ s \(asked \d+ times\): the queue is full"):
+            list(client.replace_stream(b"x", "y")) if streamed else client.replace(b"x", "y")
+    assert len(scripted_server.calls) > 2  # more than the retries
 
 
 def test_a_lost_call_is_tried_again(scripted_server, connect, fault):
