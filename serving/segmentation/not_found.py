@@ -54,7 +54,8 @@ def _demo_hint(knows: Sequence[str]) -> str:
     if not knows:
         return ""
     nouns = ", ".join(knows[:NAMED]) + (", …" if len(knows) > NAMED else "")
-    return f" The demo weights know drawings of {nouns}; for photographs export public checkpoints (export/README.md)."
+    where = "for photographs export public checkpoints, see export's README"
+    return f" The demo weights know drawings of {nouns}; {where}."
 
 
 def no_such_colour(

@@ -67,7 +67,7 @@ def test_jpeg_in_and_webp_out(recast, street, tmp_path):
 def test_what_the_demo_weights_know_is_told_for_what_is_not_found(recast):
     told = recast("edit", "street.png", "remove the unicorn").stderr
     assert "The demo weights know drawings of car, bicycle," in told
-    assert "for photographs export public checkpoints (export/README.md)." in told
+    assert "for photographs export public checkpoints, see export's README." in told
 
 
 def test_a_picture_through_pipes_is_the_one_of_the_file(server, recast, tmp_path):

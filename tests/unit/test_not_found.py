@@ -13,7 +13,7 @@ from serving.segmentation.regions import Region
 from serving.segmentation.segmenter import Settings
 from tests.unit.test_masking import write_masker
 
-HINT = "for photographs export public checkpoints (export/README.md)"
+HINT = "for photographs export public checkpoints, see export's README."
 
 
 def far_corner() -> list[tuple[float, Region]]:
