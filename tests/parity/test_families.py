@@ -19,11 +19,9 @@ from tests.exporting import empty_repository, export
 
 FAMILIES = ["sd15-inpainting", "sd2-inpainting", "sdxl-inpainting"]
 PROMPT = "a red car"
-# The last has all that the others have and a second text encoder; their loop is also that of test_pipeline.py.
-IN_TURN = [*(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[:-1]), FAMILIES[-1]]
 
 
-@pytest.fixture(scope="module", params=IN_TURN)
+@pytest.fixture(scope="module", params=FAMILIES)
 def family(request, tmp_path_factory):
     """(checkpoint folder, repository with its release 1)."""
     folder = tmp_path_factory.mktemp("family")
@@ -33,6 +31,7 @@ def family(request, tmp_path_factory):
     return folder / "checkpoint", repository
 
 
+@pytest.mark.slow  # an export of each; the loop itself is compared in test_pipeline.py
 @pytest.mark.parametrize("options", [Options(3, 8, 5.0), Options(4, 6, 3.0, "blurry"), Options(5, 4, 1.0)],
                          ids=["guided", "negative", "unguided"])  # fmt: skip
 def test_the_whole_loop_equals_diffusers(family, options):
@@ -45,6 +44,7 @@ def test_the_whole_loop_equals_diffusers(family, options):
     assert psnr(by_recast(repository, canvas, PROMPT, options), wanted) >= 45
 
 
+@pytest.mark.slow
 def test_attention_is_one_operator_in_the_unet(family):
     checkpoint, repository = family
     config = json.loads((checkpoint / "unet" / "config.json").read_text())

@@ -1,16 +1,20 @@
 """Clients that ping their server keep their calls."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
-import pytest
 import tritonclient.grpc as triton
 
 from serving.launcher.server import start
 from serving.launcher.server_options import ServerOptions
 from tests.served.triton_calls import call
 
+PINGS = (200, 1000)
+"""Milliseconds between the pings of each client."""
 SLOW = """backend: "python"
 max_batch_size: 1
-instance_group [ { kind: KIND_CPU count: 1 } ]
+instance_group [ { kind: KIND_CPU count: 2 } ]
 input [ { name: "seconds" data_type: TYPE_FP32 dims: [ 1 ] } ]
 output [ { name: "slept" data_type: TYPE_FP32 dims: [ 1 ] } ]
 """
@@ -26,15 +30,16 @@ class TritonPythonModel(Step):
 """
 
 
-@pytest.mark.parametrize("milliseconds", [200, 1000])
-def test_a_client_that_pings_keeps_its_call_however_long(tmp_path, milliseconds):
+def test_clients_that_ping_keep_their_calls_however_long(tmp_path):
     """Seven seconds of silence: by default Triton hangs up on the third ping, `Too many pings`."""
     (tmp_path / "slow" / "1").mkdir(parents=True)
     (tmp_path / "slow" / "config.pbtxt").write_text(SLOW)
     (tmp_path / "slow" / "1" / "model.py").write_text(SLEEP)
+    with start(ServerOptions(tmp_path, ready_model="slow")) as server, ThreadPoolExecutor() as pool:
+        assert list(pool.map(partial(slept, server.grpc_url), PINGS)) == [7.0] * len(PINGS)
+
+
+def slept(url, milliseconds):
     pings = [("grpc.keepalive_time_ms", milliseconds), ("grpc.http2.max_pings_without_data", 0)]
-    with (
-        start(ServerOptions(tmp_path, ready_model="slow")) as server,
-        triton.InferenceServerClient(server.grpc_url, channel_args=pings) as client,
-    ):
-        assert call(client, "slow", seconds=np.array([[7.0]], np.float32))["slept"].item() == 7.0
+    with triton.InferenceServerClient(url, channel_args=pings) as client:
+        return call(client, "slow", seconds=np.array([[7.0]], np.float32))["slept"].item()

@@ -85,6 +85,7 @@ def test_python_snippet_runs(server, folder, name, snippet):
     assert Image.open(folder / "out.png").size == (512, 384)
 
 
+@pytest.mark.slow
 def test_commands_for_pytest_find_tests():
     for _, block in run_by("pytest"):
         for words in commands(block):
