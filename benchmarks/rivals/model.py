@@ -2,6 +2,7 @@
 
 import locale
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 # Recast's launcher keeps OpenMP's threads from waiting busily, which costs torch half its speed on small networks.
@@ -18,10 +19,21 @@ from serving.steps.tensors import blob, bytes_tensor, scalar, text  # noqa: E402
 DEFAULTS = {"seed": 0, "num_inference_steps": 20, "guidance_scale": 4.0}
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """`checkpoints` is a folder, `warm_up` how many requests together the pipeline sees first: "1,2,8"."""
+
+    checkpoints: str
+    precision: str
+    warm_up: str
+
+
 class TritonPythonModel(Step):
-    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
-        self.pipeline = Pipeline(Path(parameters["checkpoints"]), parameters["precision"])
-        self.pipeline.warm_up([int(count) for count in parameters["warm_up"].split(",")])
+    parameters = Parameters
+
+    def load(self, folder: Path, version: int, parameters: Parameters) -> None:
+        self.pipeline = Pipeline(Path(parameters.checkpoints), parameters.precision)
+        self.pipeline.warm_up([int(count) for count in parameters.warm_up.split(",")])
 
     def respond_all(self, requests) -> list[dict | EditError]:
         asked = [guarded(_request, request) for request in requests]
