@@ -117,9 +117,6 @@ with recast.Client(sys.argv[1], timeout=20) as client:
 
 UNFINISHED = """
 import sys
-if "patched" in sys.argv[2]:
-    from gevent import monkey
-    monkey.patch_all()
 import recast
 
 client = recast.Client(sys.argv[1], timeout=600)
@@ -136,11 +133,10 @@ def ended(script: str, *arguments: str) -> str:
     return process.stdout.strip()
 
 
-@pytest.mark.parametrize("how", ["plain", pytest.param("patched", marks=NEEDS_GEVENT)])
-def test_a_process_ends_whose_stream_has_not_and_so_does_the_stream(scripted_server, how):
+def test_a_process_ends_whose_stream_has_not_and_so_does_the_stream(scripted_server):
     scripted_server.script = [edit()]
     scripted_server.held.clear()
-    assert ended(UNFINISHED, scripted_server.grpc_url, how) == "parse"
+    assert ended(UNFINISHED, scripted_server.grpc_url) == "parse"
     until(scripted_server.cancelled.is_set)
 
 
