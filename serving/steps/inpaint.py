@@ -23,7 +23,7 @@ from serving.intents import INTENTS, MAX_PROMPT_CHARS
 from serving.steps.bls import Caller
 from serving.steps.metrics import Metrics
 from serving.steps.report import extended, merged, read_report
-from serving.steps.step import Step
+from serving.steps.step import NoParameters, Step
 from serving.steps.tensors import Outputs, blob, bytes_tensor, known_intent, scalar, text
 
 REMEMBERED = 16
@@ -124,7 +124,7 @@ def read_request(
 
 
 class TritonPythonModel(Step):
-    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+    def load(self, folder: Path, version: int, parameters: NoParameters) -> None:
         self.pipeline = InpaintPipeline(folder, version, "inpaint")
 
     def respond(self, request) -> Outputs:

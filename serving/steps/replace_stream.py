@@ -16,7 +16,7 @@ from serving.steps.bls import Caller, parameters
 from serving.steps.decoupled import Reply, StreamingStep
 from serving.steps.inpaint import InpaintPipeline, read_request
 from serving.steps.report import merged, read_report
-from serving.steps.step import key_of
+from serving.steps.step import NoParameters, key_of
 from serving.steps.tensors import blob, bytes_tensor, scalar
 
 STEP = "replace_stream"
@@ -27,7 +27,7 @@ MASKED = ("mask_image", "object_mask", "mask_score", "mask_report")
 class TritonPythonModel(StreamingStep):
     released_as = "inpaint"
 
-    def load(self, folder: Path, version: int, parameters: dict[str, str]) -> None:
+    def load(self, folder: Path, version: int, parameters: NoParameters) -> None:
         self.pipelines = {version: InpaintPipeline(folder, version, STEP)}
 
     def respond_each(self, request, caller: Caller) -> Generator[Reply]:

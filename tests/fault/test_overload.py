@@ -50,9 +50,9 @@ def busy(outcome):
     """Runs a block while `count` edits are asked for; their outcomes are in the list when it ends."""
 
     class Busy:
-        def __init__(self, count: int, **options):
+        def __init__(self, count: int):
             self.pool = ThreadPoolExecutor(count)
-            self.asked = [self.pool.submit(outcome, number, **options) for number in range(count)]
+            self.asked = [self.pool.submit(outcome, number) for number in range(count)]
 
         def __enter__(self):
             wait_for(lambda: any(asked.done() for asked in self.asked))  # an edit, or a refusal: all places are taken
