@@ -22,6 +22,8 @@ LEAST_SHARE = 0.06
 """A new thing that takes less of the mask than this is a crumb of one."""
 OLD_LEFT = 0.3
 """Share of the old thing's area at which, seen again, it has not gone at all."""
+DOUBT = 0.25
+"""A probability of the old thing below this is nothing seen."""
 FOREIGN = (0.01, 0.15)
 """Shares of pixels that are like nothing around: what a clean background has, and what is surely a thing."""
 NETWORK_SHARE = 0.6
@@ -142,7 +144,7 @@ def gone(likely: np.ndarray, thing: np.ndarray, old: np.ndarray, hole: np.ndarra
 
     What of it lies outside the hole was not painted.
     """
-    left = np.where((likely > thing) & (hole | old), likely, 0)
+    left = np.where((likely > np.maximum(thing, DOUBT)) & (hole | old), likely, 0)
     left = np.maximum(left, old & ~hole).sum()
     return float(1 - min(1.0, left / (OLD_LEFT * max(1, old.sum()))))
 
