@@ -84,7 +84,8 @@ class SecondLook:
         """
         settings = self._masker.settings
         pictures = [np.clip(np.rint(image), 0, 255).astype(np.uint8) for image in images]
-        rows = [(self._masker.pixels(picture), phrase) for picture in pictures for phrase in self._phrases]
+        shown = [self._masker.pixels(picture) for picture in pictures]
+        rows = [(pixels, phrase) for pixels in shown for phrase in self._phrases]
         answers: list[np.ndarray] = []
         for first in range(0, len(rows), MOST_ROWS):
             pixels, phrases = zip(*rows[first : first + MOST_ROWS], strict=True)
