@@ -15,6 +15,7 @@ from .pictures import decoded
 class Progress:
     """One step of an edit is done: number `step` of the `steps` of `stage`, which is "parse", "mask" or "inpaint".
 
+    When the server paints again what went wrong, `step` counts on and `steps` grows by those of the new attempt.
     `preview_jpeg`, when previews were asked for, shows the square around the object as it stands after the step.
     """
 
