@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from serving.errors import EditError
 from serving.intents import INTENTS, MAX_PROMPT_CHARS, NO_EDIT
+from serving.language.colours import in_plain_words
 from serving.language.referring import ARTICLES, referent
 
 _EXAMPLE = 'Say what to change, for example "Replace the car with a bicycle".'
@@ -58,6 +59,6 @@ def with_article(phrase: str) -> str:
 
 def caption(edit: Edit) -> str:
     """What the diffusion model shall draw in the mask: "a bicycle", "a blue house", "empty background"."""
-    given = {"replacement": edit.replacement, "noun": referent(edit.target).noun}
+    given = {"replacement": in_plain_words(edit.replacement), "noun": referent(edit.target).noun}
     text = INTENTS[edit.intent].caption.format(**given)
     return with_article(text) if edit.replacement else text
