@@ -24,6 +24,8 @@ class Intent:
     target without colour and place.
     `paints_whole_mask`: every pixel of the mask comes from the model. Else the picture's own pixels stay where the
     model drew the old background again.
+    `strength`: the share of the denoising steps that are done where a request does not say; below 1 they start from the
+    picture, so that the old thing's structure stays.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Intent:
     mask: MaskShape
     caption: str
     paints_whole_mask: bool
+    strength: float = 1.0
 
 
 NO_EDIT = "none"
@@ -40,7 +43,7 @@ INTENTS: dict[str, Intent] = {
     for intent in (
         Intent("replace", True, "loose_box", "{replacement}", paints_whole_mask=False),
         # A recoloured object stands where it stood: all of its outline is wanted.
-        Intent("recolour", True, "outline", "{replacement} {noun}", paints_whole_mask=True),
+        Intent("recolour", True, "outline", "{replacement} {noun}", paints_whole_mask=True, strength=0.7),
         Intent("remove", False, "cleared_box", "empty background", paints_whole_mask=False),
     )
 }

@@ -51,6 +51,7 @@ class InpaintPipeline:
             guidance_scale=scalar(request, "guidance_scale", settings.guidance_scale),
             negative_prompt=text(request, "negative_prompt", ""),
             num_images=scalar(request, "num_images", 1),
+            strength=scalar(request, "strength"),
         )
 
     def run(self, request: InpaintRequest, caller: Caller) -> Generator[Progress | InpaintResult]:
@@ -117,6 +118,8 @@ def read_request(
         raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
     picture = decode(image)
     mask = decode_mask(mask_image, picture.size)
+    if intent:
+        options = options.with_default_strength(INTENTS[intent].strength)
     if intent and INTENTS[intent].paints_whole_mask:
         object_mask = None
     old = None if object_mask is None else decode_mask(object_mask, picture.size)

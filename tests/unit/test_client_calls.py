@@ -23,6 +23,7 @@ def test_replace_sends_and_reads_everything(scripted_server, connect):
             seed=-3,
             num_inference_steps=9,
             guidance_scale=2.5,
+            strength=0.75,
             negative_prompt="",
             num_images=2,
         )
@@ -34,6 +35,7 @@ def test_replace_sends_and_reads_everything(scripted_server, connect):
         "seed": (np.dtype(np.int64), -3),
         "num_inference_steps": (np.dtype(np.int32), 9),
         "guidance_scale": (np.dtype(np.float32), 2.5),
+        "strength": (np.dtype(np.float32), 0.75),
         "negative_prompt": (np.dtype(object), b""),
         "num_images": (np.dtype(np.int32), 2),
     }

@@ -130,6 +130,23 @@ def test_the_old_object_counts_unless_the_whole_mask_is_painted(intent, kept):
     assert (request.object_mask is not None) is kept
 
 
+@pytest.mark.parametrize(("intent", "steps"), [("replace", 10), ("remove", 10), ("", 10), ("recolour", 7)])
+def test_the_intent_says_how_far_from_the_picture_a_request_goes_that_does_not(pipeline, intent, steps):
+    options = Options(seed=7, num_inference_steps=10, guidance_scale=4.0)
+    request = step.read_request(IMAGE, MASK, OUTLINE, caption="a boat", intent=intent, options=options)
+    assert next(pipeline.run(request, Networks())).steps == steps
+
+
+def test_a_strength_starts_from_the_picture_and_does_its_share_of_the_denoising_steps(pipeline):
+    networks = Networks()
+    options = Options(seed=7, num_inference_steps=10, guidance_scale=4.0, num_images=2, strength=0.45)
+    request = step.read_request(IMAGE, MASK, OUTLINE, caption="a boat", intent="recolour", options=options)
+    *told, _ = pipeline.run(request, networks)
+    assert [(progress.step, progress.steps) for progress in told] == [(n, 4) for n in (1, 2, 3, 4)]
+    assert networks.called.count("vae_encoder") == 2
+    assert pipeline.metrics.counted == {"denoising_steps_total": 4, "cancelled_steps_total": 0}
+
+
 def test_an_endless_caption_is_an_error():
     with pytest.raises(EditError, match="invalid_prompt: the caption is too long"):
         step.read_request(IMAGE, MASK, None, caption="x" * 10_000, intent="", options=OPTIONS)
@@ -162,7 +179,7 @@ def stream(pipeline, triton):
     """replace_stream on release 3, and the answers of the steps that it calls."""
     model = replace_stream.TritonPythonModel()
     model.pipelines, model.canary = {3: pipeline}, SimpleNamespace(release_for=lambda key: 3)
-    parsed = {"intent": "recolour", "target": "boat", "replacement": "red", "caption": "a red boat",
+    parsed = {"intent": "replace", "target": "boat", "replacement": "red car", "caption": "a red car",
               "parse_score": "1", "parse_report": "{}"}  # fmt: skip
     masked = {"mask_image": MASK, "object_mask": OUTLINE, "mask_score": "1", "mask_report": "{}"}
     triton.steps = {
@@ -174,7 +191,7 @@ def stream(pipeline, triton):
 
 
 def test_a_stream_tells_each_stage_and_ends_with_the_edit(stream, triton):
-    request = Request(image=IMAGE, prompt=b"make the boat red", num_inference_steps=2, preview_side=16)
+    request = Request(image=IMAGE, prompt=b"turn the boat into a red car", num_inference_steps=2, preview_side=16)
     *told, last = stream.respond_each(request, triton)
     stages = [(outputs["stage"].item(), outputs["step"].item(), outputs["steps"].item()) for outputs, _ in told]
     assert stages == [(b"parse", 1, 1), (b"mask", 1, 1), (b"inpaint", 1, 2), (b"inpaint", 2, 2)]
@@ -186,7 +203,7 @@ def test_a_stream_tells_each_stage_and_ends_with_the_edit(stream, triton):
 
 def test_a_preview_that_nobody_waits_for_ends_the_denoising_at_once(stream, triton, pipeline):
     triton.fails = ("vae_decoder", 2)
-    request = Request(image=IMAGE, prompt=b"make the boat red", num_inference_steps=9, preview_side=16)
+    request = Request(image=IMAGE, prompt=b"turn the boat into a red car", num_inference_steps=9, preview_side=16)
     with pytest.raises(EditError, match="cancelled") as caught:
         list(stream.respond_each(request, triton))
     assert caught.value.__traceback__ is not None  # it holds the frames, which must not put the counting off
