@@ -88,10 +88,11 @@ def test_variants_are_the_edits_of_the_following_seeds(edit, scenes):
         assert edit(2, seed=seed).png == png
 
 
-def test_guidance_and_negative_prompt_change_the_picture(edit, scenes):
+def test_guidance_strength_and_negative_prompt_change_the_picture(edit, scenes):
     plain = edit(2).png
     assert edit(2, guidance_scale=1.0).png != plain
     assert edit(2, negative_prompt="a red boat").png != plain
+    assert edit(2, strength=0.5).png != plain
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
