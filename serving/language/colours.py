@@ -102,7 +102,9 @@ _EXACT_WITH_WORD = re.compile(
     re.IGNORECASE,
 )
 FILLERS = frozenset("a an the in of to colour color coloured colored shade tone hue tint paint painted all one".split())
-FINISHES = frozenset("matte matt glossy gloss shiny metallic satin medium solid plain".split())
+FINISHES = frozenset(
+    "matte matt glossy gloss shiny metallic satin medium solid plain pure classic nice lovely warm cool".split()
+)
 """Words beside a colour that do not change its paint."""
 
 
