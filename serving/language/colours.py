@@ -115,8 +115,7 @@ def paint_of(phrase: str) -> Rgb | None:
     values ("#C0392B", "#c03", "c0392b", "rgb(192, 57, 43)"). An exact value beside a word is the one meant.
     """
     if exact := EXACT.search(phrase):
-        rest = phrase[: exact.start()] + " " + phrase[exact.end() :]
-        words = _words(rest)
+        words = _words(phrase[: exact.start()] + " " + phrase[exact.end() :])
         return _exact(exact[0]) if not words or _of_words(words) else None
     words = _words(phrase)
     return _of_words(words) if words else None
