@@ -96,8 +96,7 @@ EXACT = re.compile(
     re.IGNORECASE,
 )
 """An exact value. Without its mark it has six digits and both kinds of them: "facade" and "123456" are none."""
-_EXACT_WITH_WORD = re.compile(
-    # "#100 bus" has a number.
+_EXACT_WITH_WORD = re.compile(  # "#100 bus" has a number
     rf"(?!#\d{{3}} \w)(?:\b(?:{'|'.join(COLOURS)}) \(?)?(?:{EXACT.pattern})\)?",
     re.IGNORECASE,
 )
@@ -166,13 +165,13 @@ def _of_words(words: list[str]) -> Rgb | None:
         if first.endswith("ish"):
             return _tinted(first)
         prefix = next((name for name in SHADES if first.startswith(name) and first[len(name) :] in _NAMES), None)
-        return _shaded(prefix, _NAMES[first[len(prefix) :]]) if prefix else None
+        return shaded(prefix, _NAMES[first[len(prefix) :]]) if prefix else None
     if first == "very" and words[1] in SHADES:
         rgb = _of_words(words[1:])
-        return _shaded(words[1], rgb) if rgb else None
+        return shaded(words[1], rgb) if rgb else None
     if first in SHADES:
         rgb = _of_words(words[1:])
-        return _shaded(first, rgb) if rgb else None
+        return shaded(first, rgb) if rgb else None
     if first.endswith("ish"):
         tint, rgb = _tinted(first), _of_words(words[1:])
         return _mixed(rgb, tint, 0.3) if rgb and tint else None
@@ -229,7 +228,8 @@ SHADES: dict[str, Shade] = {
 """What a shade does to a colour: about how far apart people name them."""
 
 
-def _shaded(shade: str, rgb: Rgb) -> Rgb:
+def shaded(shade: str, rgb: Rgb) -> Rgb:
+    """A colour in one of SHADES."""
     lightness, a, b = oklab(rgb)
     hue = math.atan2(b, a)
     lightness, chroma = SHADES[shade](lightness, math.hypot(a, b), hue)
