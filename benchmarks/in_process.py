@@ -17,6 +17,9 @@ from serving.diffusion.assets import Assets
 from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, result_of
 from serving.diffusion.options import Options
 from serving.imaging import picture
+from serving.imaging.colour import Rgb
+from serving.intents import INTENTS
+from serving.language.colours import paint_of
 from serving.language.instruction import Edit, caption, read_answer
 from serving.language.model import LanguageModel
 from serving.onnx_backend.network import Network
@@ -55,7 +58,10 @@ class InProcess:
         ((answer, _),) = self.language.answer([prompt])
         wish = read_answer(answer)
         mask, outline = self.mask(image, wish)
-        result = self.inpaint(image, mask, outline, caption(wish), seed, num_inference_steps)
+        if INTENTS[wish.intent].pixels == "paint" and (paint := paint_of(wish.replacement)):
+            result = self.repaint(image, mask, outline, paint)
+        else:
+            result = self.inpaint(image, mask, outline, caption(wish), seed, num_inference_steps)
         picture.encode_mask(result.blended_mask)
         return picture.encode(result.images[0])
 
@@ -84,6 +90,16 @@ class InProcess:
         masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
         request = InpaintRequest(decoded, masks[0], words, options, masks[1])
         return result_of(inpaint(self.assets, self.infer, request))
+
+    def repaint(self, image: bytes, mask: bytes, outline: bytes, paint: Rgb) -> InpaintResult:
+        """The picture with another paint on the object."""
+        decoded = picture.decode(image)
+        masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
+        settings = self.assets.settings
+        options = Options(0, settings.num_inference_steps, settings.guidance_scale)
+        return result_of(
+            inpaint(self.assets, self.infer, InpaintRequest(decoded, masks[0], "", options, masks[1], paint))
+        )
 
     def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
         if name not in self._networks:

@@ -20,6 +20,7 @@ from serving.diffusion.pipeline import decode_latents
 from serving.errors import EditError
 from serving.imaging.picture import decode, decode_mask, encode, encode_mask
 from serving.intents import INTENTS, MAX_PROMPT_CHARS
+from serving.language.colours import paint_of
 from serving.steps.bls import Caller
 from serving.steps.metrics import Metrics
 from serving.steps.report import extended, merged, read_report
@@ -60,6 +61,7 @@ class InpaintPipeline:
         At the end, whoever ended it, the denoising steps done and those left are counted. Raises EditError,
         `cancelled` before the denoising step that nobody waits for.
         """
+        caller.check()  # a recolour by paint calls no network that would
         progress = None
         try:
             for event in inpaint(self.assets, partial(self._infer, caller), request):
@@ -108,22 +110,34 @@ class InpaintPipeline:
 
 
 def read_request(
-    image: bytes, mask_image: bytes, object_mask: bytes | None, *, caption: str, intent: str, options: Options
+    image: bytes,
+    mask_image: bytes,
+    object_mask: bytes | None,
+    *,
+    caption: str,
+    intent: str,
+    replacement: str,
+    options: Options,
 ) -> InpaintRequest:
     """The request whose pictures are given as files; `intent` is one of INTENTS or "". Raises EditError.
 
     `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
+    Where the intent's pixels come by paint and `replacement` names a colour, they do, unless the caller chose a
+    strength: that is the diffusion model's.
     """
-    if len(caption) > MAX_PROMPT_CHARS:
-        raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
+    for name, words in (("caption", caption), ("replacement", replacement)):
+        if len(words) > MAX_PROMPT_CHARS:
+            raise EditError("invalid_prompt", f"the {name} is too long; send at most {MAX_PROMPT_CHARS} characters.")
     picture = decode(image)
     mask = decode_mask(mask_image, picture.size)
+    by_paint = bool(intent) and INTENTS[intent].pixels == "paint"
+    paint = paint_of(replacement) if by_paint and options.strength is None else None
     if intent:
         options = options.with_default_strength(INTENTS[intent].strength)
-    if intent and INTENTS[intent].paints_whole_mask:
+    if by_paint and paint is None:
         object_mask = None
     old = None if object_mask is None else decode_mask(object_mask, picture.size)
-    return InpaintRequest(picture, mask, caption, options, old)
+    return InpaintRequest(picture, mask, caption, options, old, paint)
 
 
 class TritonPythonModel(Step):
@@ -141,6 +155,7 @@ class TritonPythonModel(Step):
             blob(request, "object_mask", None),
             caption=text(request, "caption"),
             intent=known_intent(request),
+            replacement=text(request, "replacement", ""),
             options=options,
         )
         return self.pipeline.outputs(wanted, result_of(self.pipeline.run(wanted, caller)), report, started)

@@ -51,6 +51,7 @@ class TritonPythonModel(StreamingStep):
             masked["object_mask"].item(),
             caption=parsed["caption"].item().decode(),
             intent=parsed["intent"].item().decode(),
+            replacement=parsed["replacement"].item().decode(),
             options=options,
         )
         # Closed here: a preview that nobody waits for ends this loop and not the pipeline's, which has steps to count.

@@ -56,7 +56,9 @@ def pipeline(tmp_path):
 
 @pytest.fixture
 def wanted():
-    return step.read_request(IMAGE, MASK, OUTLINE, caption="a boat", intent="replace", options=OPTIONS)
+    return step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a boat", intent="replace", replacement="boat", options=OPTIONS
+    )
 
 
 @pytest.fixture
@@ -126,30 +128,74 @@ def test_a_preview_is_a_small_jpeg(pipeline, wanted):
 
 @pytest.mark.parametrize(("intent", "kept"), [("replace", True), ("remove", True), ("", True), ("recolour", False)])
 def test_the_old_object_counts_unless_the_whole_mask_is_painted(intent, kept):
-    request = step.read_request(IMAGE, MASK, OUTLINE, caption="a boat", intent=intent, options=OPTIONS)
+    request = step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a boat", intent=intent, replacement="wooden", options=OPTIONS
+    )
     assert (request.object_mask is not None) is kept
 
 
 @pytest.mark.parametrize(("intent", "steps"), [("replace", 10), ("remove", 10), ("", 10), ("recolour", 7)])
 def test_the_intent_says_how_far_from_the_picture_a_request_goes_that_does_not(pipeline, intent, steps):
     options = Options(seed=7, num_inference_steps=10, guidance_scale=4.0)
-    request = step.read_request(IMAGE, MASK, OUTLINE, caption="a boat", intent=intent, options=options)
+    request = step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a boat", intent=intent, replacement="wooden", options=options
+    )
     assert next(pipeline.run(request, Networks())).steps == steps
 
 
 def test_a_strength_starts_from_the_picture_and_does_its_share_of_the_denoising_steps(pipeline):
     networks = Networks()
     options = Options(seed=7, num_inference_steps=10, guidance_scale=4.0, num_images=2, strength=0.45)
-    request = step.read_request(IMAGE, MASK, OUTLINE, caption="a boat", intent="recolour", options=options)
+    request = step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a boat", intent="recolour", replacement="red", options=options
+    )
     *told, _ = pipeline.run(request, networks)
     assert [(progress.step, progress.steps) for progress in told] == [(n, 4) for n in (1, 2, 3, 4)]
     assert networks.called.count("vae_encoder") == 2
     assert pipeline.metrics.counted == {"denoising_steps_total": 4, "cancelled_steps_total": 0}
 
 
-def test_an_endless_caption_is_an_error():
-    with pytest.raises(EditError, match="invalid_prompt: the caption is too long"):
-        step.read_request(IMAGE, MASK, None, caption="x" * 10_000, intent="", options=OPTIONS)
+def test_a_recolour_to_a_colour_asks_no_network_and_counts_no_denoising_step(pipeline):
+    networks = Networks()
+    request = step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a red boat", intent="recolour", replacement="#C0392B", options=OPTIONS
+    )
+    assert request.paint == (0xC0, 0x39, 0x2B)
+    (result,) = pipeline.run(request, networks)
+    assert networks.called == []
+    assert pipeline.metrics.counted == {}
+    assert result.background_difference == 0
+    assert result.blended_mask.any()
+    one, other = result.images
+    assert not np.array_equal(one.pixels, request.image.pixels)
+    np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+@pytest.mark.parametrize(
+    ("intent", "replacement", "strength"),
+    [("recolour", "wooden", None), ("replace", "red", None), ("", "red", None), ("recolour", "red", 0.5)],  # fmt: skip
+)
+def test_what_is_no_paint_or_has_a_strength_is_the_diffusion_model_s(intent, replacement, strength):
+    options = Options(seed=7, num_inference_steps=5, guidance_scale=4.0, strength=strength)
+    request = step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a boat", intent=intent, replacement=replacement, options=options
+    )
+    assert request.paint is None
+
+
+def test_a_recolour_that_nobody_waits_for_is_not_begun(pipeline):
+    request = step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a red boat", intent="recolour", replacement="red", options=OPTIONS
+    )
+    with pytest.raises(EditError, match="cancelled"):
+        list(pipeline.run(request, Networks(gone=True)))
+
+
+@pytest.mark.parametrize(("name", "words"), [("caption", {"caption": "x" * 10_000, "replacement": ""}),
+                                             ("replacement", {"caption": "", "replacement": "x" * 10_000})])  # fmt: skip
+def test_endless_words_are_an_error(name, words):
+    with pytest.raises(EditError, match=f"invalid_prompt: the {name} is too long"):
+        step.read_request(IMAGE, MASK, None, intent="", options=OPTIONS, **words)
 
 
 @pytest.mark.parametrize("intent", [{}, {"intent": b""}, {"intent": b"replace"}])
@@ -199,6 +245,15 @@ def test_a_stream_tells_each_stage_and_ends_with_the_edit(stream, triton):
     assert ["preview" in outputs for outputs, _ in told] == [False, False, True, True]
     assert last.outputs.keys() == {"edited_image", "mask_image", "used_seed", "report", "mask_score", "intent",
                                    "target", "replacement", "parse_score"}  # fmt: skip
+
+
+def test_a_stream_of_a_recolour_to_a_colour_has_no_denoising_to_tell_of(stream, triton):
+    triton.steps["parse"] |= {"intent": bytes_tensor("recolour"), "replacement": bytes_tensor("dark green")}
+    request = Request(image=IMAGE, prompt=b"make the boat dark green", preview_side=16)
+    *told, last = stream.respond_each(request, triton)
+    assert [outputs["stage"].item() for outputs, _ in told] == [b"parse", b"mask"]
+    assert (last.final, triton.called) == (True, [])
+    assert last.outputs["edited_image"].shape == (1, 1)
 
 
 def test_a_preview_that_nobody_waits_for_ends_the_denoising_at_once(stream, triton, pipeline):
