@@ -20,7 +20,7 @@ MATERIALS: dict[str, Rgb | None] = {
     "denim": (70, 96, 138),
     "rubber": (44, 44, 48),
     # These have any colour, several, or none.
-    **dict.fromkeys("checked checkered floral patterned plaid polka-dot rainbow spotted striped tartan two-tone".split()),
+    **dict.fromkeys("checked checkered floral plaid polka-dot rainbow spotted striped tartan two-tone".split()),
     **dict.fromkeys("crystal fabric fluffy furry glass knitted plastic tiled transparent velvet woollen".split()),
 }  # fmt: skip
 
