@@ -148,7 +148,7 @@ def _exact(text: str) -> Rgb | None:
         red, green, blue = ImageColor.getrgb(digits if re.match(r"#|rgb|hsl", digits) else f"#{digits}")[:3]
     except ValueError:
         return None
-    return (red, green, blue) if max(red, green, blue) <= 255 else None
+    return (red, green, blue) if 0 <= min(red, green, blue) <= max(red, green, blue) <= 255 else None
 
 
 def _words(phrase: str) -> list[str]:

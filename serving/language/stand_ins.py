@@ -23,7 +23,7 @@ _ONLY_COLOURS = frozenset(COLOURS) - {"golden", "silver", "violet"} | frozenset(
     """.split()
 )
 """Words that are no thing and no material: "rose", "gold" and "cream" may be."""
-_WORD = re.compile(r"(?:rgb|hsl)\([^()]*\)|#?\w(?:[\w'’.]*\w)?", re.IGNORECASE)
+_WORD = re.compile(r"(?<![\w#])(?:(?:rgb|hsl)\([^()]*\)(?!\w)|#?\w(?:[\w'’.]*\w)?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def test_a_name_is_its_paint(phrase, expected):
         "wooden", "leather", "striped", "rainbow", "two-tone", "brown leather", "striped red", "red stripes",
         "blue and white", "blue or green", "dark", "light", "neon", "darker", "", "a", "-", "transparent", "old",
         "facade", "decade", "123456", "#1", "#1 mug", "#12", "#C0392B and white", "#C0392BF", "rgb(300, 0, 0)",
-        "&#8217;", "snow", "brick", "the colour of the sky",
+        "hsl(0, 0%, 120%)", "&#8217;", "snow", "brick", "the colour of the sky",
     ],
 )  # fmt: skip
 def test_what_is_no_plain_colour_has_no_paint(phrase):
