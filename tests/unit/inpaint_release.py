@@ -43,7 +43,8 @@ def png(pixels: np.ndarray) -> bytes:
 class Networks:
     """A `Caller` that answers for the networks, and for the steps in `steps`, which have their outputs by name.
 
-    `fails` names a network and which call of it is cancelled; `gone`: the caller has left. `called` lists the networks called, `versions` which.
+    `fails` names a network and which call of it is cancelled; `gone`: the caller has left. `called` lists the networks
+    called, `versions` which.
     """
 
     def __init__(self, fails: tuple[str, int] | None = None, *, gone: bool = False):
