@@ -215,14 +215,9 @@ def test_a_recolour_that_nobody_waits_for_is_not_begun(pipeline):
         list(pipeline.run(request, Networks(gone=True)))
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("caption", {"caption": "x" * 10_000, "replacement": ""}),
-        ("replacement", {"caption": "", "replacement": "x" * 10_000}),
-    ],
-)
-def test_endless_words_are_an_error(name, words):
+@pytest.mark.parametrize("name", ["caption", "replacement"])
+def test_endless_words_are_an_error(name):
+    words = {"caption": "", "replacement": "", name: "x" * 10_000}
     with pytest.raises(EditError, match=f"invalid_prompt: the {name} is too long"):
         step.read_request(IMAGE, MASK, None, intent="", options=OPTIONS, **words)
 
