@@ -13,10 +13,14 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from serving.diffusion import inpaint as inpainting
 from serving.diffusion.assets import Assets
 from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, no_look, result_of
 from serving.diffusion.options import Options
 from serving.imaging import picture
+from serving.imaging.colour import Rgb
+from serving.intents import INTENTS
+from serving.language.colours import paint_of
 from serving.language.instruction import Edit, caption, read_answer
 from serving.language.model import LanguageModel
 from serving.onnx_backend.network import Network
@@ -58,7 +62,10 @@ class InProcess:
         mask, outline = self.mask(image, wish)
         words = caption(wish)
         shown = Wish.of(wish.intent, wish.target, words, wish.replacement)
-        result = self.inpaint(image, mask, outline, words, seed, num_inference_steps, wish=shown)
+        if INTENTS[wish.intent].pixels == "paint" and (paint := paint_of(wish.replacement)):
+            result = self.repaint(image, mask, outline, paint, shown)
+        else:
+            result = self.inpaint(image, mask, outline, words, seed, num_inference_steps, wish=shown)
         picture.encode_mask(result.blended_mask)
         return picture.encode(result.images[0])
 
@@ -87,8 +94,19 @@ class InProcess:
         decoded = picture.decode(image)
         masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
         request = InpaintRequest(decoded, masks[0], words, options, masks[1])
-        look = no_look if wish is None else SecondLook(self.masker, wish, self._segment)
-        return result_of(inpaint(self.assets, self.infer, request, look))
+        return result_of(inpaint(self.assets, self.infer, request, self._look(wish)))
+
+    def repaint(self, image: bytes, mask: bytes, outline: bytes, paint: Rgb, wish: Wish | None) -> InpaintResult:
+        """The picture with another paint on the object, looked at for `wish`."""
+        decoded = picture.decode(image)
+        masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
+        settings = self.assets.settings
+        options = Options(0, settings.num_inference_steps, settings.guidance_scale)
+        request = InpaintRequest(decoded, masks[0], "", options, masks[1], paint)
+        return result_of(inpaint(self.assets, self.infer, request, self._look(wish)))
+
+    def _look(self, wish: Wish | None) -> inpainting.SecondLook:
+        return no_look if wish is None else SecondLook(self.masker, wish, self._segment)
 
     def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
         if name not in self._networks:

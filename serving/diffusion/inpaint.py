@@ -1,7 +1,7 @@
-"""One edit from picture and mask to finished pictures: crop, denoise, composite, prove."""
+"""One edit from picture and mask to finished pictures: crop, denoise, composite, prove. Or another paint, and prove."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from serving.diffusion.attempts import Attempt, paint_until_right
 from serving.diffusion.denoise import Progress
 from serving.diffusion.options import Options
 from serving.diffusion.pipeline import Infer, decode_latents, denoise_canvas, encode_images, masked_image
+from serving.imaging.colour import Rgb
 from serving.imaging.composite import (
     Sight,
     background_difference,
@@ -21,6 +22,7 @@ from serving.imaging.composite import (
 )
 from serving.imaging.crop import Canvas, Crop, choose_crop
 from serving.imaging.picture import Picture
+from serving.imaging.recolour import MARGIN, recolour
 
 SecondLook = Callable[[Canvas, np.ndarray, Sequence[np.ndarray]], list[Sight] | None]
 """(canvas, the old object's mask on it, painted images) -> what is seen in each; None where nobody can tell."""
@@ -30,8 +32,9 @@ SecondLook = Callable[[Canvas, np.ndarray, Sequence[np.ndarray]], list[Sight] | 
 class InpaintRequest:
     """What to do: `mask_image`, uint8 [H, W], is 255 where `image` is replaced, 0 where it stays, between blended.
 
-    `caption` is what comes there. `object_mask`, of the mask's shape, is the old object itself; without it, and with
-    `paints_whole_mask`, the whole mask is replaced.
+    `caption` is what comes there. `object_mask`, of the mask's shape, is the old object itself; without it the whole
+    mask is replaced. With a `paint`, sRGB in 0 … 255, the object stays and its paint becomes that: the diffusion model
+    is not asked. A loop that starts from the picture (`options.strength`) starts from the object in `underpaint`.
     """
 
     image: Picture
@@ -39,7 +42,8 @@ class InpaintRequest:
     caption: str
     options: Options
     object_mask: np.ndarray | None = None
-    paints_whole_mask: bool = False
+    paint: Rgb | None = None
+    underpaint: Rgb | None = None
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,22 @@ def inpaint(
 ) -> Iterator[Progress | InpaintResult]:
     """Yield after each denoising step, and at last the result; closing it stops there. Raises EditError.
 
-    `look` and `in_time` decide about other attempts: see `paint_until_right`.
+    A recolour by paint has no denoising steps, and one attempt. `look` and `in_time` decide about other attempts: see
+    `paint_until_right`.
     """
     crop = choose_crop(request.mask_image, assets.settings.size)
+    if request.paint is not None:
+        yield _repainted(request, crop, request.paint, look)
+        return
     canvas = crop.cut(request.image, request.mask_image)
     old = canvas.mask if request.object_mask is None else crop.cut_mask(request.object_mask)
     masked_image_latents = encode_images(assets, infer, masked_image(canvas)[None])
+    start = canvas if request.underpaint is None else _underpainted(canvas, request.underpaint)
 
     def paint(seeds: Sequence[int]) -> Generator[Progress, None, list[np.ndarray]]:
         latents = masked_image_latents[:0]
         for progress in denoise_canvas(
-            assets, infer, canvas, masked_image_latents, request.caption, request.options, seeds
+            assets, infer, start, masked_image_latents, request.caption, request.options, seeds
         ):
             latents = progress.sample
             yield progress
@@ -91,6 +100,30 @@ def result_of(events: Iterable[Progress | InpaintResult]) -> InpaintResult:
     """The result, for who wants no progress: `events`, as `inpaint` yields them, are run to their end."""
     (result,) = (event for event in events if isinstance(event, InpaintResult))
     return result
+
+
+def _underpainted(canvas: Canvas, paint: Rgb) -> Canvas:
+    """The canvas with its object in `paint`: noise leaves much of a thing's colour, and a loop from it would too."""
+    mask = np.rint(canvas.mask * 255).astype(np.uint8)
+    return replace(canvas, image=recolour(canvas.image, mask, mask, paint)[0])
+
+
+def _repainted(request: InpaintRequest, crop: Crop, paint: Rgb, look: SecondLook) -> InpaintResult:
+    """One picture as often as it is asked for: no seed has a part in it."""
+    (x0, y0, x1, y1), (width, height) = crop.mask_box, request.image.size
+    box = x0, y0, x1, y1 = max(0, x0 - MARGIN), max(0, y0 - MARGIN), min(width, x1 + MARGIN), min(height, y1 + MARGIN)
+    colours, opaque = request.image.colours(box)
+    mask = np.where(opaque, request.mask_image[y0:y1, x0:x1], 0)
+    old = mask if request.object_mask is None else np.where(opaque, request.object_mask[y0:y1, x0:x1], 0)
+    colours, changed = recolour(colours, old, mask, paint)
+    blend = np.zeros_like(request.mask_image)
+    blend[y0:y1, x0:x1] = np.where(changed, mask, 0)
+    image = request.image.blend(box, colours, blend[y0:y1, x0:x1])
+    difference = background_difference(request.image, image, blend)
+    canvas = crop.cut(image, request.mask_image)
+    sights = look(canvas, canvas.mask, [canvas.image])
+    attempts = [Attempt(canvas.image, seed, sights[0] if sights else None) for seed in request.options.seeds]
+    return InpaintResult([image] * len(attempts), blend, crop, difference, attempts)
 
 
 def _composite(request: InpaintRequest, canvas: Canvas, crop: Crop, attempts: list[Attempt]) -> InpaintResult:
@@ -107,7 +140,7 @@ def _composite(request: InpaintRequest, canvas: Canvas, crop: Crop, attempts: li
 
 def _blended_in(request: InpaintRequest, canvas: Canvas, crop: Crop, attempt: Attempt) -> tuple[np.ndarray, np.ndarray]:
     """The attempt's image, and how much of each pixel to take from it, as `changed_part`."""
-    if request.object_mask is None or request.paints_whole_mask:
+    if request.object_mask is None:
         return attempt.image, np.ones(canvas.mask.shape, np.float32)
     old, sight = crop.cut_mask(request.object_mask), attempt.sight
     if sight is None or sight.thing is None:

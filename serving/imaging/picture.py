@@ -62,6 +62,14 @@ class Picture:
         colours = pixels[..., :3] if self.mode in ("RGB", "RGBA") else pixels[..., :1].repeat(3, axis=-1)
         return np.concatenate([colours, alpha], axis=-1)
 
+    def colours(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """The colours of `box` as they are, float32 [h, w, 3] in 0 … 255, and where there are any: bool [h, w]."""
+        rgba = self.rgba(box)
+        if self.mode == "I;16":  # all of its 16 bits
+            x0, y0, x1, y1 = box
+            return (self.pixels[y0:y1, x0:x1] / np.float32(257)).repeat(3, axis=-1), rgba[..., 3] > 0
+        return rgba[..., :3].astype(np.float32), rgba[..., 3] > 0
+
     def blend(self, box: Box, colours: np.ndarray, mask: np.ndarray) -> "Picture":
         """A copy with `colours`, float [h, w, 3] in 0 … 255, laid over `box` by `mask`, uint8 [h, w].
 

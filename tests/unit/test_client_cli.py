@@ -66,8 +66,8 @@ def test_an_intent_that_only_the_server_knows_goes_by_its_name(recast, scripted_
 def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, street, tmp_path):
     scripted_server.script = [answer(street, count=2)]
     out, mask, strip = tmp_path / "o.jpg", tmp_path / "m.png", tmp_path / "s.png"
-    options = ["--seed", -5, "--steps", 9, "--guidance", 2.5, "--negative-prompt", "rust", "--num-images", 2]
-    options += ["--max-attempts", 4]
+    options = ["--seed", -5, "--steps", 9, "--guidance", 2.5, "--strength", 0.5]
+    options += ["--negative-prompt", "rust", "--num-images", 2, "--max-attempts", 4]
     code, said, _ = recast(
         "edit", street, SENTENCE, "-o", out, *options, "--mask-out", mask, "--strip", strip, "--json"
     )
@@ -78,6 +78,7 @@ def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, s
         "seed": -5,
         "num_inference_steps": 9,
         "guidance_scale": 2.5,
+        "strength": 0.5,
         "negative_prompt": b"rust",
         "num_images": 2,
         "max_attempts": 4,
