@@ -51,8 +51,8 @@ class EditLog:
             if not result.noted:
                 self._ended(request_id, intent, result.name, started, cause=result.__cause__)
             return
-        for name in ("parse_score", "mask_score"):
-            if name in result:
+        for name in ("parse_score", "mask_score", "edit_score"):
+            if name in result and result[name].item() >= 0:  # below is the score of what nobody could look at
                 self.metrics.observe(f"recast_{name}", result[name].item())
         if "edited_image" in result:
             self._ended(request_id, intent, "ok", started, release=painted_by(result))
