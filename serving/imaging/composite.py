@@ -138,9 +138,16 @@ def feather(part: np.ndarray, canvas: Canvas, mask: np.ndarray, crop: Crop) -> n
     return np.rint(wanted * taken).astype(np.uint8)
 
 
-def paste(picture: Picture, generated: np.ndarray, blend: np.ndarray, crop: Crop) -> Picture:
-    """A copy of `picture` with `generated`, float32 [size, size, 3] in 0 … 255, laid in by `blend` (see `feather`)."""
-    return picture.blend(crop.mask_box, np.clip(crop.restore(generated), 0, 255), blend)
+def paste(
+    picture: Picture, generated: np.ndarray, blend: np.ndarray, crop: Crop, alpha: np.ndarray | None = None
+) -> Picture:
+    """A copy of `picture` with `generated`, float32 [size, size, 3] in 0 … 255, laid in by `blend` (see `feather`).
+
+    `alpha`, float32 [size, size] in 0 … 1, is that of `generated`; None keeps the picture's.
+    """
+    if alpha is not None:
+        alpha = np.clip(crop.restore(alpha[..., None])[..., 0], 0, 1)
+    return picture.blend(crop.mask_box, np.clip(crop.restore(generated), 0, 255), blend, alpha)
 
 
 def background_difference(before: Picture, after: Picture, mask: np.ndarray) -> int:
