@@ -14,8 +14,8 @@ LIGHTNESS_SHARE = 0.4
 NEAR = 22.0
 """Distance in CIELAB, lightness discounted, at which a pixel counts 1/e as much for a colour word."""
 
-FOREIGN = 10.0
-"""Distance in CIELAB, lightness discounted, from which on a colour is another."""
+FOREIGN = 14.0
+"""Distance in CIELAB from which on a colour is another."""
 SAMPLED = 512
 """So many colours stand for all that are around."""
 
@@ -39,9 +39,10 @@ def foreign_share(picture: np.ndarray, where: np.ndarray, known: np.ndarray, aro
     `where` and `around` are bool [H, W], `known` is of the picture's shape. Every second pixel and a sample of the
     colours are compared; 0 where either is empty.
     """
-    seen = lab(cv2.blur(picture, (3, 3))[::2, ::2][where[::2, ::2]])
+    whole = np.array([1 / LIGHTNESS_SHARE, 1, 1], np.float32)  # a grey thing on grey ground differs in lightness alone
+    seen = lab(cv2.blur(picture, (3, 3))[::2, ::2][where[::2, ::2]]) * whole
     colours = np.clip(np.rint(known[around]), 0, 255).astype(np.uint8)
-    colours = lab(colours[:: max(1, len(colours) // SAMPLED)])
+    colours = lab(colours[:: max(1, len(colours) // SAMPLED)]) * whole
     if not len(seen) or not len(colours):
         return 0.0
     nearest = np.full(len(seen), np.inf, np.float32)

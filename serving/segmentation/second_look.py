@@ -20,12 +20,12 @@ from serving.segmentation.segmenter import EDGE_SLOPE, MOST_ROWS, Masker, Segmen
 
 LEAST_SHARE = 0.06
 """A new thing that takes less of the mask than this is a crumb of one."""
-OLD_LEFT = 0.3
-"""Share of the old thing's area at which, seen again, it has not gone at all."""
+OLD_LEFT = 0.15
+"""The share of the old thing's area that is still seen at which the score falls to 1/e."""
 DOUBT = 0.25
 """A probability of the old thing below this is nothing seen."""
-FOREIGN = (0.01, 0.15)
-"""Shares of pixels that are like nothing around: what a clean background has, and what is surely a thing."""
+STRANGE = 0.07
+"""The share of pixels that are like nothing around at which the score falls to 1/e: a clean background has 0.01."""
 NETWORK_SHARE = 0.6
 """Weight of the network's word on a colour against that of the pixels."""
 EDGE_REACH = 48
@@ -84,7 +84,8 @@ class SecondLook:
         """
         settings = self._masker.settings
         pictures = [np.clip(np.rint(image), 0, 255).astype(np.uint8) for image in images]
-        rows = [(self._masker.pixels(picture), phrase) for picture in pictures for phrase in self._phrases]
+        shown = [self._masker.pixels(picture) for picture in pictures]
+        rows = [(pixels, phrase) for pixels in shown for phrase in self._phrases]
         answers: list[np.ndarray] = []
         for first in range(0, len(rows), MOST_ROWS):
             pixels, phrases = zip(*rows[first : first + MOST_ROWS], strict=True)
@@ -102,7 +103,7 @@ class SecondLook:
         hole = canvas.hole & canvas.inside
         new, colours, rest = maps[: self._named], maps[self._named :][: self._coloured], maps[-1:]
         nothing = np.zeros(hole.shape, np.float32)
-        thing = np.maximum.reduce(new) if new else nothing
+        thing = np.maximum.reduce([*new, *colours]) if new else nothing
         seen = (thing >= 0.5) & hole
         score = gone(rest[0] if self._wish.old else nothing, thing, old, hole)
         if self._wish.new is None:
@@ -146,15 +147,13 @@ def gone(likely: np.ndarray, thing: np.ndarray, old: np.ndarray, hole: np.ndarra
     """
     left = np.where((likely > np.maximum(thing, DOUBT)) & (hole | old), likely, 0)
     left = np.maximum(left, old & ~hole).sum()
-    return float(1 - min(1.0, left / (OLD_LEFT * max(1, old.sum()))))
+    return float(np.exp(-left / (OLD_LEFT * max(1, old.sum()))))
 
 
 def clean(canvas: Canvas, picture: np.ndarray, hole: np.ndarray) -> float:
     """How surely nothing stands in the `hole` of `picture`, 0 … 1, by colours that are nowhere around it."""
     around = canvas.inside & ~dilate(canvas.mask > 0, 2)
-    low, high = FOREIGN
-    share = foreign_share(picture, hole, canvas.image, around)
-    return float(1 - np.clip((share - low) / (high - low), 0, 1))
+    return float(np.exp(-foreign_share(picture, hole, canvas.image, around) / STRANGE))
 
 
 def _names(thing: Referent) -> list[str]:

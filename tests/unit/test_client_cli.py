@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 from recast.arguments import parser
 from recast.cli import main
+from recast.console import Line
+from recast.results import Progress
 
 from tests.unit.client_answers import SENTENCE, answer, blob
 
@@ -43,6 +45,17 @@ def test_a_low_score_is_told(recast, scripted_server, street, score, attempts, t
     code, _, err = recast("edit", street, SENTENCE, "--num-images", len(attempts))
     assert code == 0
     assert (told in err) if told else (err == "")
+
+
+def test_the_bar_starts_anew_with_each_attempt():
+    line, bars = Line("…"), []
+    for stage, step, steps in (("mask", 1, 1), ("inpaint", 1, 2), ("inpaint", 2, 2), ("inpaint", 3, 4)):
+        line.show(Progress(stage, step, steps))
+        bars.append(line.bar)
+    assert [bar.count("#") for bar in bars] == [0, 10, 20, 10]
+    assert "object found" in bars[0]
+    assert bars[2].endswith("] step 2 of 2  ")
+    assert bars[3].endswith("] it went wrong, trying again: step 1 of 2  ")
 
 
 def test_an_intent_that_only_the_server_knows_goes_by_its_name(recast, scripted_server, street):

