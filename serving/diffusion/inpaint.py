@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from serving.imaging.composite import (
     paste,
 )
 from serving.imaging.crop import Canvas, Crop, choose_crop
+from serving.imaging.opacity import OPAQUE, ground_alpha, new_alpha, whole_object
 from serving.imaging.picture import Picture
 from serving.imaging.recolour import MARGIN, recolour
 
@@ -130,20 +132,34 @@ def _composite(request: InpaintRequest, canvas: Canvas, crop: Crop, attempts: li
     x0, y0, x1, y1 = crop.mask_box
     images, blend = [], np.zeros_like(request.mask_image)
     for attempt in attempts:
-        generated, part = _blended_in(request, canvas, crop, attempt)
-        weight = feather(part, canvas, request.mask_image, crop)
-        images.append(paste(request.image, generated, weight, crop))
+        layer = _blended_in(request, canvas, crop, attempt)
+        weight = feather(layer.part, canvas, request.mask_image, crop)
+        images.append(paste(request.image, layer.image, weight, crop, layer.alpha))
         np.maximum(blend[y0:y1, x0:x1], weight, out=blend[y0:y1, x0:x1])
     difference = max(background_difference(request.image, image, blend) for image in images)
     return InpaintResult(images, blend, crop, difference, attempts)
 
 
-def _blended_in(request: InpaintRequest, canvas: Canvas, crop: Crop, attempt: Attempt) -> tuple[np.ndarray, np.ndarray]:
-    """The attempt's image, and how much of each pixel to take from it, as `changed_part`."""
+class _Layer(NamedTuple):
+    """An attempt's `image`, how much of each pixel to take from it, as `changed_part`, and its alpha (see `paste`)."""
+
+    image: np.ndarray
+    part: np.ndarray
+    alpha: np.ndarray | None = None
+
+
+def _blended_in(request: InpaintRequest, canvas: Canvas, crop: Crop, attempt: Attempt) -> _Layer:
     if request.object_mask is None:
-        return attempt.image, np.ones(canvas.mask.shape, np.float32)
-    old, sight = crop.cut_mask(request.object_mask), attempt.sight
-    if sight is None or sight.thing is None:
-        return attempt.image, changed_part(attempt.image, canvas, old)
-    part = painted_part(attempt.image, canvas, old, sight.thing)
-    return match_colours(attempt.image, canvas, part), part
+        return _Layer(attempt.image, np.ones(canvas.mask.shape, np.float32))
+    old, thing = crop.cut_mask(request.object_mask), attempt.sight.thing if attempt.sight else None
+    image, alpha, opacity = attempt.image, None, request.image.alpha()
+    if opacity is not None:
+        opacity = crop.cut_mask(opacity)
+        ground = ground_alpha(opacity, canvas, old)
+        if ground < OPAQUE:
+            old = whole_object(opacity, canvas, old)
+            alpha = new_alpha(image, canvas, old, thing, ground)
+    if thing is None:
+        return _Layer(image, changed_part(image, canvas, old), alpha)
+    part = painted_part(image, canvas, old, thing)
+    return _Layer(match_colours(image, canvas, part), part, alpha)

@@ -138,7 +138,7 @@ def read_request(
 ) -> InpaintRequest:
     """The request whose pictures are given as files; `intent` is one of INTENTS or "". Raises EditError.
 
-    `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
+    `object_mask` is the old object with its shadow: always replaced, whatever else of the mask is kept.
     Where the intent's pixels come by paint and `replacement` names a colour, they do, unless the caller chose a
     strength: that is the diffusion model's, which then starts from the object in that colour, or a material's own.
     """
