@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 NO_RELEASE = find $(1) -mindepth 2 -maxdepth 2 -name '[0-9]*' -not -path '*/admit/*' -not -path '*/replace/*' -exec rm -rf {} + && \
 	rm -rf $(1)/.inactive $(1)/releases.json
 
-.PHONY: help demo test test-slow check setup export serve quality load load-long soak swaps faults replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights image-check clean
+.PHONY: help demo test test-slow check setup export serve quality load load-long soak swaps faults callers replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights image-check clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ fuzz: export  ## ten thousand hostile requests over the wire: nothing may crash,
 
 faults: export  ## processes killed and clients that vanish, under load: seconds until all is well, what is left (8 minutes)
 	@$(BIN)/python -m benchmarks.faults --results benchmarks/results
+
+callers: export  ## calls that end as they arrive, long edits at twice the capacity: what is started again (25 minutes)
+	@$(BIN)/python -m benchmarks.callers --results benchmarks/results
 
 replicas: export  ## two replicas behind HAProxy under load, one killed and one stopped in turn (2 minutes)
 	@$(BIN)/python -m benchmarks.replicas

@@ -61,15 +61,18 @@ class Answer:
 
 
 class Requests:
-    """Encoded requests without end: the pictures come again after a hundred others, the sentences hardly ever."""
+    """Encoded requests without end: the pictures come again after all others, the sentences hardly ever."""
 
-    def __init__(self, seed: int = world.HELD_OUT):
-        self._rng = random.Random(seed)
-        self._pictures = [(_png(case.scene.image), case.name, case.thing.kind) for case in cases(seed, PICTURES)]
+    def __init__(self, pictures: int = PICTURES, steps: int = STEPS, images: int = 1):
+        self._rng = random.Random(world.HELD_OUT)
+        self._pictures = [
+            (_png(case.scene.image), case.name, case.thing.kind) for case in cases(world.HELD_OUT, pictures)
+        ]
+        self._options = {"num_inference_steps": steps, "num_images": images}
         self._next = 0
 
     def make(self) -> bytes:
-        image, name, kind = self._pictures[self._next % PICTURES]
+        image, name, kind = self._pictures[self._next % len(self._pictures)]
         self._next += 1
         other = self._rng.choice([known for known in world.KINDS if known != kind])
         sentence = f"Replace the {name} with a {self._rng.choice(world.COLOURS)} {other}"
@@ -77,8 +80,9 @@ class Requests:
         for tensor, value in {"image": image, "prompt": sentence.encode()}.items():
             request.inputs.add(name=tensor, datatype="BYTES", shape=[1, 1])
             request.raw_input_contents.append(serialize_byte_tensor(np.array([value], np.object_)).item())
-        request.inputs.add(name="num_inference_steps", datatype="INT32", shape=[1, 1])
-        request.raw_input_contents.append(np.int32(STEPS).tobytes())
+        for name, number in self._options.items():
+            request.inputs.add(name=name, datatype="INT32", shape=[1, 1])
+            request.raw_input_contents.append(np.int32(number).tobytes())
         return request.SerializeToString()
 
 
@@ -91,13 +95,13 @@ def _png(pixels: np.ndarray) -> bytes:
 Ask = Callable[[bytes], Awaitable[Answer]]
 
 
-def asker(channel: grpc.aio.Channel) -> Ask:
+def asker(channel: grpc.aio.Channel, timeout: float = 120) -> Ask:
     infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
 
     async def ask(request: bytes) -> Answer:
         sent = time.perf_counter()
         try:
-            await infer(request, timeout=120)
+            await infer(request, timeout=timeout)
             name = "edit"
         except grpc.aio.AioRpcError as error:
             typed = parse_error(error.details() or "")

@@ -74,7 +74,7 @@ class SyncTransport:
         self._address = address
         self._credentials = credentials
         self._clients = {keepalive: self._connected(keepalive) for keepalive in (PROMPT_KEEPALIVE, PATIENT_KEEPALIVE)}
-        self._streams: dict[Any, threading.Lock] = {}
+        self._streams: set[_Stream] = set()
         self._closed = False
         # At the latest at the end of the process: later still, gRPC waits for ever for gevent's loop.
         self._disconnect = weakref.finalize(self, _close_all, self._clients, self._streams)
@@ -101,7 +101,7 @@ class SyncTransport:
         answers: SimpleQueue[InferResult | InferenceServerException] = SimpleQueue()
         # tritonclient's holds one stream at a time; gRPC shares the connection below.
         client = self._connected(keepalive_of(client_timeout))
-        self._streams[client] = stopping = threading.Lock()
+        self._streams.add(stream := _Stream(client))
         try:
             _from_daemon(
                 partial(
@@ -113,18 +113,18 @@ class SyncTransport:
             )
             with suppress(InferenceServerException):  # the stream has ended already: `answers` will say why
                 client.async_stream_infer(**arguments)
+            del client  # the stream's alone, see there
             while True:
                 answer = answers.get()
                 failed = isinstance(answer, InferenceServerException)
                 if failed or is_last(answer):
-                    with stopping:
-                        client.stop_stream()
+                    stream.end()
                 if failed:
                     raise answer
                 yield answer
         finally:
-            _stop(client, stopping)
-            self._streams.pop(client, None)
+            stream.stop()
+            self._streams.discard(stream)
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -140,17 +140,37 @@ class SyncTransport:
         self._disconnect()
 
 
-def _close_all(clients: dict[int, Any], streams: dict[Any, threading.Lock]) -> None:
-    for client, stopping in list(streams.items()):
-        _stop(client, stopping)
+class _Stream:
+    """The stream of one of tritonclient's clients, of which this keeps the only reference.
+
+    tritonclient closes its channel again as it is deleted, and under gevent's patches that never ends once gevent's
+    loop is gone. So it goes as it is stopped, and not with a generator that outlives it.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()  # tritonclient's cannot be stopped by two threads at once
+
+    def end(self) -> None:
+        """Wait for its end, which has come or is under way."""
+        with self._lock:
+            if self._client is not None:
+                self._client.stop_stream()
+
+    def stop(self) -> None:
+        """Cancel what is left of it; a second time does nothing."""
+        with self._lock:
+            if self._client is not None:
+                self._client.stop_stream(cancel_requests=True)
+                self._client.close()
+                self._client = None
+
+
+def _close_all(clients: dict[int, Any], streams: set[_Stream]) -> None:
+    for stream in list(streams):
+        stream.stop()
     while clients:
         clients.popitem()[1].close()
-
-
-def _stop(client: Any, stopping: threading.Lock) -> None:
-    with stopping:  # tritonclient's cannot be stopped by two threads at once
-        client.stop_stream(cancel_requests=True)
-        client.close()
 
 
 def _from_daemon(start: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ from benchmarks.fleet import Proxy, Replica, free_ports, until
 from benchmarks.replicas import START, Load
 from tests.proxy import needs_haproxy
 
-pytestmark = needs_haproxy
+pytestmark = [needs_haproxy, pytest.mark.slow]  # three servers, a minute
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 """One edit, one trace: from the caller's span through every step and network."""
 
-import secrets
-
 import pytest
+from PIL import Image
 from recast import Client
 
 from benchmarks.traces import PICTURE, collector, tree
@@ -31,23 +30,28 @@ def client(collected):
         yield running
 
 
-@pytest.fixture
-def caller(monkeypatch):
-    """The ids of a trace and of the caller's span in it, which the client finds in the environment."""
-    trace, span = secrets.token_hex(16), secrets.token_hex(8)
-    monkeypatch.setenv("TRACEPARENT", f"00-{trace}-{span}-01")
-    return trace, span
-
-
 def names(spans, span):
     return [line.rsplit(maxsplit=2)[0] for line in tree(spans, span)]
 
 
-def test_an_edit_is_one_trace_with_every_step_and_network(client, collected, caller):
-    edit = client.replace(PICTURE, PROMPT, num_inference_steps=3, max_attempts=1)
-    trace, span = caller
-    spans = collected.trace(trace)
-    assert names(spans, span) == [
+def test_an_edit_is_one_trace_with_every_step_and_network(client, collected):
+    kinds = iter(["bicycle", "tree", "dog", "boat"])
+
+    def replace():
+        """An edit of which no step remembers a part."""
+        kind = next(kinds)
+        picture = Image.open(PICTURE).convert("RGB")
+        picture.putpixel((0, 0), (len(kind), ord(kind[0]), 0))
+        return client.replace(
+            picture,
+            f"Replace the car with a {kind}",
+            num_inference_steps=3,
+            negative_prompt=f"no {kind}",
+            max_attempts=1,
+        )
+
+    edit, caller, spans = collected.trace(replace)
+    assert names(spans, caller) == [
         "InferRequest",
         "  replace",
         "    admit",
@@ -67,19 +71,19 @@ def test_an_edit_is_one_trace_with_every_step_and_network(client, collected, cal
     assert all(whole.start <= one.start <= one.end <= whole.end + 1 for one in models)
 
 
-def test_a_streamed_edit_is_one_trace_too(client, collected, caller):
-    *_, edit = client.replace_stream(PICTURE, PROMPT, num_inference_steps=3)
-    spans = collected.trace(caller[0])
+def test_a_streamed_edit_is_one_trace_too(client, collected):
+    def stream():
+        *_, edit = client.replace_stream(PICTURE, PROMPT, num_inference_steps=3)
+        return edit
+
+    edit, _, spans = collected.trace(stream)
     assert {"replace_stream", "parse", "mask", "unet"} <= {span.name for span in spans}
     assert {span.request_id for span in spans if span.name == "unet"} == {edit.request_id}
 
 
-def test_without_a_callers_context_the_rate_decides(client, collected, monkeypatch):
+def test_without_a_callers_context_the_rate_decides(client, collected):
     edit = client.replace(PICTURE, PROMPT, num_inference_steps=2)
-    trace = secrets.token_hex(16)
-    monkeypatch.setenv("TRACEPARENT", f"00-{trace}-{secrets.token_hex(8)}-01")
-    client.parse(PROMPT)
-    collected.trace(trace)  # spans come in their order: an earlier request's would be there
+    collected.trace(lambda: client.parse(PROMPT))  # spans come in their order: an earlier request's would be there
     assert edit.request_id not in {span.request_id for span in collected.spans}
 
 

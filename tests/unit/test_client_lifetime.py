@@ -117,6 +117,9 @@ with recast.Client(sys.argv[1], timeout=20) as client:
 
 UNFINISHED = """
 import sys
+if sys.argv[2] == "patched":
+    from gevent import monkey
+    monkey.patch_all()
 import recast
 
 client = recast.Client(sys.argv[1], timeout=600)
@@ -133,10 +136,11 @@ def ended(script: str, *arguments: str) -> str:
     return process.stdout.strip()
 
 
-def test_a_process_ends_whose_stream_has_not_and_so_does_the_stream(scripted_server):
+@pytest.mark.parametrize("how", ["plain", pytest.param("patched", marks=NEEDS_GEVENT)])
+def test_a_process_ends_whose_stream_has_not_and_so_does_the_stream(scripted_server, how):
     scripted_server.script = [edit()]
     scripted_server.held.clear()
-    assert ended(UNFINISHED, scripted_server.grpc_url) == "parse"
+    assert ended(UNFINISHED, scripted_server.grpc_url, how) == "parse"
     until(scripted_server.cancelled.is_set)
 
 
