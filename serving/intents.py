@@ -46,7 +46,7 @@ INTENTS: dict[str, Intent] = {
     for intent in (
         Intent("replace", True, "loose_box", "{replacement}", pixels="changed"),
         # A recoloured object stands where it stood: all of its outline is wanted.
-        Intent("recolour", True, "outline", "{replacement} {noun}", pixels="paint", strength=0.7),
+        Intent("recolour", True, "outline", "{replacement} {noun}", pixels="paint", strength=0.6),
         Intent("remove", False, "cleared_box", "empty background", pixels="changed"),
     )
 }

@@ -1,7 +1,7 @@
 """One edit from picture and mask to finished pictures: crop, denoise, composite, prove. Or another paint, and prove."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class InpaintRequest:
 
     `caption` is what comes there. `object_mask`, of the mask's shape, is the old object itself; without it the whole
     mask is replaced. With a `paint`, sRGB in 0 … 255, the object stays and its paint becomes that: the diffusion model
-    is not asked.
+    is not asked. A loop that starts from the picture (`options.strength`) starts from the object in `underpaint`.
     """
 
     image: Picture
@@ -31,6 +31,7 @@ class InpaintRequest:
     options: Options
     object_mask: np.ndarray | None = None
     paint: Rgb | None = None
+    underpaint: Rgb | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def inpaint(assets: Assets, infer: Infer, request: InpaintRequest) -> Iterator[P
     canvas = crop.cut(request.image, request.mask_image)
     masked_image_latents = encode_images(assets, infer, masked_image(canvas)[None])
     latents = masked_image_latents[:0]
-    for progress in denoise_canvas(assets, infer, canvas, masked_image_latents, request.caption, request.options):
+    start = canvas if request.underpaint is None else _underpainted(canvas, request.underpaint)
+    for progress in denoise_canvas(assets, infer, start, masked_image_latents, request.caption, request.options):
         latents = progress.sample
         yield progress
     generated = [match_colours(image, canvas) for image in decode_latents(assets, infer, latents)]
@@ -67,6 +69,12 @@ def result_of(events: Iterable[Progress | InpaintResult]) -> InpaintResult:
     """The result, for who wants no progress: `events`, as `inpaint` yields them, are run to their end."""
     (result,) = (event for event in events if isinstance(event, InpaintResult))
     return result
+
+
+def _underpainted(canvas: Canvas, paint: Rgb) -> Canvas:
+    """The canvas with its object in `paint`: noise leaves much of a thing's colour, and a loop from it would too."""
+    mask = np.rint(canvas.mask * 255).astype(np.uint8)
+    return replace(canvas, image=recolour(canvas.image, mask, mask, paint)[0])
 
 
 def _repainted(request: InpaintRequest, crop: Crop, paint: Rgb) -> InpaintResult:

@@ -16,10 +16,13 @@ from serving.diffusion.noise_schedule import (
     SchedulerConfig,
     alphas_cumprod,
     karras_ratios,
+    mixture,
+    mixture_of,
     noise_ratios,
     timesteps,
     timesteps_of,
 )
+from serving.diffusion.unipc import unipc_weights
 
 
 def make_plan(sampler: str, scheduler: Mapping[str, Any], num_inference_steps: int, strength: float = 1.0) -> Plan:
@@ -49,12 +52,12 @@ def ddim(config: SchedulerConfig, count: int, first: int) -> Plan:
     times = np.rint(timesteps(config, config.timestep_spacing or "leading", count, count)).astype(int)[first:]
     for t in times:
         earlier = t - config.num_train_timesteps // count
-        alpha, sigma = _mixture(float(levels[t]))
-        alpha_next, sigma_next = _mixture(float(levels[earlier]) if earlier >= 0 else final)
+        alpha, sigma = mixture(float(levels[t]))
+        alpha_next, sigma_next = mixture(float(levels[earlier]) if earlier >= 0 else final)
         keep = sigma_next / sigma
         weights = _denoised_weights(config.prediction_type, alpha, sigma)
         steps.append(DenoisingStep(float(t), *weights, Weights(keep, (alpha_next - alpha * keep,))))
-    return Plan(1.0, tuple(steps), _mixture(float(levels[times[0]])))
+    return Plan(1.0, tuple(steps), mixture(float(levels[times[0]])))
 
 
 def pndm(config: SchedulerConfig, count: int, first: int) -> Plan:
@@ -76,16 +79,16 @@ def pndm(config: SchedulerConfig, count: int, first: int) -> Plan:
         start, end = (t + stride, t) if i == 1 else (t, t - stride)
         level = float(levels[min(start, len(levels) - 1)])
         level_next = float(levels[end]) if end >= 0 else final
-        alpha, sigma = _mixture(level)
+        alpha, sigma = mixture(level)
         spread = level * math.sqrt(1 - level_next) + math.sqrt(level * (1 - level) * level_next)
         on_noise, keep = (level - level_next) / spread, math.sqrt(level_next / level)
         if config.prediction_type == "v_prediction":
             keep, on_noise = keep + on_noise * sigma, on_noise * alpha
         history = tuple(on_noise * weight for weight in PLMS[min(i, len(PLMS) - 1)])
-        denoised = _denoised_weights(config.prediction_type, *_mixture(float(levels[t])))
+        denoised = _denoised_weights(config.prediction_type, *mixture(float(levels[t])))
         base = Weights(1.0) if i == 1 else None
         steps.append(DenoisingStep(float(t), 0.0, 1.0, Weights(keep, history), base, denoised=denoised))
-    return Plan(1.0, tuple(steps), _mixture(float(levels[times[0]])))
+    return Plan(1.0, tuple(steps), mixture(float(levels[times[0]])))
 
 
 PLMS = (
@@ -109,8 +112,8 @@ def dpm_solver(config: SchedulerConfig, count: int, first: int) -> Plan:
     steps = []
     for i in range(first, count):
         ratio, ratio_next = chosen[i], chosen[i + 1]
-        alpha, sigma = _mixture_of(ratio)
-        alpha_next, sigma_next = _mixture_of(ratio_next)
+        alpha, sigma = mixture_of(ratio)
+        alpha_next, sigma_next = mixture_of(ratio_next)
         on_denoised, trend = alpha_next * (1 - ratio_next / ratio), 0.0
         if i > first and config.solver_order == 2 and not (single_last and i == count - 1):
             # How far x0 moves on from its last value: half the quotient of two steps in log signal-to-noise.
@@ -118,7 +121,7 @@ def dpm_solver(config: SchedulerConfig, count: int, first: int) -> Plan:
         weights = _denoised_weights(config.prediction_type, alpha, sigma)
         onward = Weights(sigma_next / sigma, (on_denoised + trend, -trend))
         steps.append(DenoisingStep(float(times[i]), *weights, onward))
-    return Plan(1.0, tuple(steps), _mixture_of(chosen[first]))
+    return Plan(1.0, tuple(steps), mixture_of(chosen[first]))
 
 
 def unipc(config: SchedulerConfig, count: int, first: int) -> Plan:
@@ -129,45 +132,13 @@ def unipc(config: SchedulerConfig, count: int, first: int) -> Plan:
     times, chosen = _solver_times(config, count, np.rint)
     steps, order = [], 0
     for i in range(first, count):
-        corrector = _unipc_weights(config, chosen[: i + 1], order, corrects=True) if i > first else None
+        corrector = unipc_weights(config, chosen[: i + 1], order, corrects=True) if i > first else None
         left = count - i if config.lower_order_final else config.solver_order
         order = min(config.solver_order, left, i - first + 1)
-        weights = _denoised_weights(config.prediction_type, *_mixture_of(chosen[i]))
-        predictor = _unipc_weights(config, chosen[: i + 2], order, corrects=False)
+        weights = _denoised_weights(config.prediction_type, *mixture_of(chosen[i]))
+        predictor = unipc_weights(config, chosen[: i + 2], order, corrects=False)
         steps.append(DenoisingStep(float(times[i]), *weights, predictor, corrector))
-    return Plan(1.0, tuple(steps), _mixture_of(chosen[first]))
-
-
-def _unipc_weights(config: SchedulerConfig, ratios: np.ndarray, order: int, *, corrects: bool) -> Weights:
-    """The weights of the step to the last of `ratios` from the one before.
-
-    The corrector has the model output at its end, too.
-    """
-    ratio, ratio_next = float(ratios[-2]), float(ratios[-1])
-    sigma, (alpha_next, sigma_next) = _mixture_of(ratio)[1], _mixture_of(ratio_next)
-    h = math.log(ratio / ratio_next) if ratio_next else math.inf
-    phi = math.expm1(-h)
-    scale = -h if config.solver_type == "bh1" else phi
-    # Where the outputs of the history were made, as a share of the step; 1 is the step's own end.
-    places = [-math.log(float(ratios[-2 - i]) / ratio) / h for i in range(1, order)] + [1.0]
-    if order == (1 if corrects else 2):
-        rhos = np.array([0.5])
-    else:
-        term, factorial, moments = phi / -h - 1, 1, []
-        for i in range(1, order + 1):
-            moments.append(term * factorial / scale)
-            factorial *= i + 1
-            term = term / -h - 1 / factorial
-        size = order if corrects else order - 1
-        powers = np.array([[place**i for place in places[:size]] for i in range(size)])
-        rhos = np.linalg.solve(powers, np.array(moments[:size])) if size else np.array([])
-    slopes = [-alpha_next * scale * rho / place for rho, place in zip(rhos, places, strict=False)]
-    if corrects:  # its newest output is that at the end; the start's comes next
-        *older, end = slopes
-        history = (end, -alpha_next * phi - sum(slopes), *older)
-    else:
-        history = (-alpha_next * phi - sum(slopes), *slopes)
-    return Weights(sigma_next / sigma, tuple(map(float, history)))
+    return Plan(1.0, tuple(steps), mixture_of(chosen[first]))
 
 
 def lcm(config: SchedulerConfig, count: int, first: int) -> Plan:
@@ -181,13 +152,13 @@ def lcm(config: SchedulerConfig, count: int, first: int) -> Plan:
     times = learnt[np.floor(np.linspace(0, original, count, endpoint=False)).astype(int)]
     levels, steps = alphas_cumprod(config), []
     for i, t in enumerate(times[first:], first):
-        on_sample, on_output = _denoised_weights(config.prediction_type, *_mixture(float(levels[t])))
+        on_sample, on_output = _denoised_weights(config.prediction_type, *mixture(float(levels[t])))
         scaled = float(t) * config.timestep_scaling
         skip, out = 0.25 / (scaled**2 + 0.25), scaled / math.sqrt(scaled**2 + 0.25)
-        alpha_next, sigma_next = _mixture(float(levels[times[i + 1]])) if i + 1 < count else (1.0, 0.0)
+        alpha_next, sigma_next = mixture(float(levels[times[i + 1]])) if i + 1 < count else (1.0, 0.0)
         weights = Weights(alpha_next * skip, (alpha_next * out,))
         steps.append(DenoisingStep(float(t), on_sample, on_output, weights, noise=sigma_next))
-    return Plan(1.0, tuple(steps), _mixture(float(levels[times[first]])))
+    return Plan(1.0, tuple(steps), mixture(float(levels[times[first]])))
 
 
 def _solver_times(config: SchedulerConfig, count: int, rounded: Callable[[np.ndarray], np.ndarray]) -> tuple:
@@ -214,7 +185,7 @@ def euler(config: SchedulerConfig, count: int, first: int) -> Plan:
     chosen = np.append(chosen, _last_ratio(config, ratios))
     steps = []
     for t, ratio, ratio_next in zip(times[first:], chosen[first:-1], chosen[first + 1 :], strict=True):
-        alpha, sigma = _mixture_of(ratio)
+        alpha, sigma = mixture_of(ratio)
         on_sample, on_output = _denoised_weights(config.prediction_type, alpha, sigma)
         keep = ratio_next / ratio
         # This sampler's sample is 1 / alpha times the others'.
@@ -222,16 +193,6 @@ def euler(config: SchedulerConfig, count: int, first: int) -> Plan:
         steps.append(DenoisingStep(float(t), on_sample * alpha, on_output, weights, model_scale=alpha))
     top = float(chosen.max())
     return Plan(math.hypot(top, 1) if spacing == "leading" else top, tuple(steps), (1.0, float(chosen[first])))
-
-
-def _mixture(level: float) -> tuple[float, float]:
-    """The weights of picture and noise in a sample of signal level `level`, an entry of `alphas_cumprod`."""
-    return math.sqrt(level), math.sqrt(1 - level)
-
-
-def _mixture_of(ratio: float) -> tuple[float, float]:
-    """The weights of picture and noise in a sample whose noise ratio this is."""
-    return _mixture(1 / (float(ratio) ** 2 + 1))
 
 
 def _denoised_weights(prediction_type: str, alpha: float, sigma: float) -> tuple[float, float]:

@@ -96,13 +96,14 @@ EXACT = re.compile(
     re.IGNORECASE,
 )
 """An exact value. Without its mark it has six digits and both kinds of them: "facade" and "123456" are none."""
-_EXACT_WITH_WORD = re.compile(
-    # "#100 bus" has a number.
+_EXACT_WITH_WORD = re.compile(  # "#100 bus" has a number
     rf"(?!#\d{{3}} \w)(?:\b(?:{'|'.join(COLOURS)}) \(?)?(?:{EXACT.pattern})\)?",
     re.IGNORECASE,
 )
 FILLERS = frozenset("a an the in of to colour color coloured colored shade tone hue tint paint painted all one".split())
-FINISHES = frozenset("matte matt glossy gloss shiny metallic satin medium solid plain".split())
+FINISHES = frozenset(
+    "matte matt glossy gloss shiny metallic satin medium solid plain pure classic nice lovely warm cool".split()
+)
 """Words beside a colour that do not change its paint."""
 
 
@@ -113,8 +114,7 @@ def paint_of(phrase: str) -> Rgb | None:
     values ("#C0392B", "#c03", "c0392b", "rgb(192, 57, 43)"). An exact value beside a word is the one meant.
     """
     if exact := EXACT.search(phrase):
-        rest = phrase[: exact.start()] + " " + phrase[exact.end() :]
-        words = _words(rest)
+        words = _words(phrase[: exact.start()] + " " + phrase[exact.end() :])
         return _exact(exact[0]) if not words or _of_words(words) else None
     words = _words(phrase)
     return _of_words(words) if words else None
@@ -148,7 +148,7 @@ def _exact(text: str) -> Rgb | None:
         red, green, blue = ImageColor.getrgb(digits if re.match(r"#|rgb|hsl", digits) else f"#{digits}")[:3]
     except ValueError:
         return None
-    return (red, green, blue) if max(red, green, blue) <= 255 else None
+    return (red, green, blue) if 0 <= min(red, green, blue) <= max(red, green, blue) <= 255 else None
 
 
 def _words(phrase: str) -> list[str]:
@@ -165,13 +165,13 @@ def _of_words(words: list[str]) -> Rgb | None:
         if first.endswith("ish"):
             return _tinted(first)
         prefix = next((name for name in SHADES if first.startswith(name) and first[len(name) :] in _NAMES), None)
-        return _shaded(prefix, _NAMES[first[len(prefix) :]]) if prefix else None
+        return shaded(prefix, _NAMES[first[len(prefix) :]]) if prefix else None
     if first == "very" and words[1] in SHADES:
         rgb = _of_words(words[1:])
-        return _shaded(words[1], rgb) if rgb else None
+        return shaded(words[1], rgb) if rgb else None
     if first in SHADES:
         rgb = _of_words(words[1:])
-        return _shaded(first, rgb) if rgb else None
+        return shaded(first, rgb) if rgb else None
     if first.endswith("ish"):
         tint, rgb = _tinted(first), _of_words(words[1:])
         return _mixed(rgb, tint, 0.3) if rgb and tint else None
@@ -228,7 +228,8 @@ SHADES: dict[str, Shade] = {
 """What a shade does to a colour: about how far apart people name them."""
 
 
-def _shaded(shade: str, rgb: Rgb) -> Rgb:
+def shaded(shade: str, rgb: Rgb) -> Rgb:
+    """A colour in one of SHADES."""
     lightness, a, b = oklab(rgb)
     hue = math.atan2(b, a)
     lightness, chroma = SHADES[shade](lightness, math.hypot(a, b), hue)

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.errors import EditError
 from serving.intents import INTENTS, MAX_PROMPT_CHARS, NO_EDIT
@@ -40,6 +40,7 @@ def check_prompt(prompt: str, max_chars: int = MAX_PROMPT_CHARS) -> str:
 def read_answer(answer_text: str) -> Edit:
     """The edit in the language model's JSON; EditError not_an_edit when the intent is none."""
     edit = Edit(**json.loads(answer_text))
+    edit = replace(edit, target=re.sub(r"(?<=\w)['’]s$", "", edit.target))  # "change the car's colour"
     if edit.intent == NO_EDIT:
         *others, last = INTENTS
         known = f"{', '.join(others)} or {last}"

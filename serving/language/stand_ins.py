@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from serving.language.colours import BASIC, COLOURS, EXACT, FILLERS, FINISHES, SHADES, nearest_word, paint_of
 from serving.language.grammar import CLAUSE_WORDS, FUNCTION_WORDS
+from serving.language.materials import is_material
 from serving.language.referring import ARTICLES
 
 MAX_WORDS = 5
@@ -22,15 +23,7 @@ _ONLY_COLOURS = frozenset(COLOURS) - {"golden", "silver", "violet"} | frozenset(
     """.split()
 )
 """Words that are no thing and no material: "rose", "gold" and "cream" may be."""
-_MATERIALS = frozenset(
-    """
-    bamboo brass brick cardboard ceramic checkered checked chrome concrete cork crystal fabric floral glass granite
-    iron knitted leather marble metal metallic paper plaid plastic porcelain rainbow rattan rubber rusty spotted steel
-    stone straw striped suede tartan tiled velvet wicker wood wooden woollen
-    """.split()
-)
-"""What "make the chair …" can end with that is as good as a colour to the grammar of a sentence."""
-_WORD = re.compile(r"(?:rgb|hsl)\([^()]*\)|#?\w(?:[\w'’.]*\w)?", re.IGNORECASE)
+_WORD = re.compile(r"(?<![\w#])(?:(?:rgb|hsl)\([^()]*\)(?!\w)|#?\w(?:[\w'’.]*\w)?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -102,8 +95,4 @@ def _is_colour(sentence: str, words: list[re.Match[str]], first: int, last: int)
     if only_colour:
         return paint_of(phrase) is not None
     asks = ends and before not in FUNCTION_WORDS and any(word[0].lower() in _COLOURING for word in words)
-    return asks and (paint_of(phrase) is not None or _is_material(run))
-
-
-def _is_material(run: list[str]) -> bool:
-    return run[-1] in _MATERIALS and (not run[1:] or paint_of(" ".join(run[:-1])) is not None)
+    return asks and (paint_of(phrase) is not None or is_material(run))

@@ -21,6 +21,7 @@ from serving.errors import EditError
 from serving.imaging.picture import decode, decode_mask, encode, encode_mask
 from serving.intents import INTENTS, MAX_PROMPT_CHARS
 from serving.language.colours import paint_of
+from serving.language.materials import material_paint
 from serving.steps.bls import Caller
 from serving.steps.metrics import Metrics
 from serving.steps.report import extended, merged, read_report
@@ -123,7 +124,7 @@ def read_request(
 
     `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
     Where the intent's pixels come by paint and `replacement` names a colour, they do, unless the caller chose a
-    strength: that is the diffusion model's.
+    strength: that is the diffusion model's, which then starts from the object in that colour, or a material's own.
     """
     for name, words in (("caption", caption), ("replacement", replacement)):
         if len(words) > MAX_PROMPT_CHARS:
@@ -131,13 +132,16 @@ def read_request(
     picture = decode(image)
     mask = decode_mask(mask_image, picture.size)
     by_paint = bool(intent) and INTENTS[intent].pixels == "paint"
-    paint = paint_of(replacement) if by_paint and options.strength is None else None
+    paint = paint_of(replacement) if by_paint else None
+    underpaint = paint or material_paint(replacement) if by_paint else None
+    if options.strength is not None:
+        paint = None
     if intent:
         options = options.with_default_strength(INTENTS[intent].strength)
     if by_paint and paint is None:
         object_mask = None
     old = None if object_mask is None else decode_mask(object_mask, picture.size)
-    return InpaintRequest(picture, mask, caption, options, old, paint)
+    return InpaintRequest(picture, mask, caption, options, old, paint, underpaint)
 
 
 class TritonPythonModel(Step):

@@ -1,5 +1,6 @@
 """An inpaint request from its files to its outputs, on networks that are functions of a line."""
 
+import dataclasses
 import io
 from types import SimpleNamespace
 
@@ -134,7 +135,7 @@ def test_the_old_object_counts_unless_the_whole_mask_is_painted(intent, kept):
     assert (request.object_mask is not None) is kept
 
 
-@pytest.mark.parametrize(("intent", "steps"), [("replace", 10), ("remove", 10), ("", 10), ("recolour", 7)])
+@pytest.mark.parametrize(("intent", "steps"), [("replace", 10), ("remove", 10), ("", 10), ("recolour", 6)])
 def test_the_intent_says_how_far_from_the_picture_a_request_goes_that_does_not(pipeline, intent, steps):
     options = Options(seed=7, num_inference_steps=10, guidance_scale=4.0)
     request = step.read_request(
@@ -153,6 +154,29 @@ def test_a_strength_starts_from_the_picture_and_does_its_share_of_the_denoising_
     assert [(progress.step, progress.steps) for progress in told] == [(n, 4) for n in (1, 2, 3, 4)]
     assert networks.called.count("vae_encoder") == 2
     assert pipeline.metrics.counted == {"denoising_steps_total": 4, "cancelled_steps_total": 0}
+
+
+@pytest.mark.parametrize(("replacement", "strength", "painted"), [("wooden", None, True), ("red", 0.5, True),
+                                                                  ("striped", None, False)])  # fmt: skip
+def test_a_loop_from_the_picture_starts_from_the_object_in_the_colour_asked_for(
+    pipeline, replacement, strength, painted
+):
+    encoded, networks = [], Networks()
+
+    def infer(network, inputs, outputs):
+        encoded.extend([inputs["sample"]] if network == "vae_encoder" else [])
+        return networks.infer(network, inputs, outputs)
+
+    options = Options(seed=7, num_inference_steps=5, guidance_scale=4.0, strength=strength)
+    request = step.read_request(
+        IMAGE, MASK, OUTLINE, caption="a boat", intent="recolour", replacement=replacement, options=options
+    )
+    result_of(inpaint(pipeline.assets, infer, request))
+    result_of(inpaint(pipeline.assets, infer, dataclasses.replace(request, underpaint=None)))
+    masked, start, _, plain = encoded
+    outside = masked == plain
+    np.testing.assert_array_equal(start[outside], plain[outside])
+    assert np.array_equal(start, plain) is not painted
 
 
 def test_a_recolour_to_a_colour_asks_no_network_and_counts_no_denoising_step(pipeline):

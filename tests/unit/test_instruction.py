@@ -99,6 +99,12 @@ def test_read_answer():
     assert read_answer(answer) == Edit("replace", "car", "boat")
 
 
+@pytest.mark.parametrize("target", ["car's", "car’s", "car"])
+def test_a_possessive_is_the_thing_itself(target):
+    answer = f'{{"intent": "recolour", "target": "{target}", "replacement": "red"}}'
+    assert read_answer(answer) == Edit("recolour", "car", "red")
+
+
 def test_read_answer_none_is_not_an_edit():
     with pytest.raises(EditError, match=r"not_an_edit: .*Replace the car with a bicycle"):
         read_answer('{"intent": "none", "target": "", "replacement": ""}')
