@@ -39,6 +39,8 @@ VEILED, SHADED = (0.2, 0.35), (0.6, 0.8)
 """A pixel with so large a highlight and yet so much darker than the paint is another thing: brown is no dark orange."""
 LIFT = 32.0
 """A paint darker than this is lifted to it, for in what is black no shading can be told from noise."""
+WHITE = np.ones(3, np.float32)
+"""A product with it is a sum over the channels, at a fifth of numpy's time."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,23 @@ def explained(lifted: np.ndarray, paint: Paint) -> tuple[np.ndarray, np.ndarray,
     """Whether each pixel, float32 [..., 3], is of the paint, 0 … 1, and its amounts of paint and of highlight."""
     colour, neutral = paint.colour, paint.neutral
     amount = _amount(lifted, colour)
-    brightness = lifted.sum(-1) / colour.sum()
+    brightness = lifted @ WHITE / colour.sum()
     # A grey lighter than a grey paint lies between it and white: there the lightness follows a curve of two lines.
-    to_white = np.clip((255 - lifted.mean(-1)) / max(255 - float(colour.mean()), 1.0), 0, 1)
+    to_white = np.clip((255 - (lifted @ WHITE) / 3) / max(255 - float(colour.mean()), 1.0), 0, 1)
     as_grey = np.where(brightness > 1, np.minimum(amount, to_white), amount)
     amount = amount + np.float32(neutral) * (as_grey - amount)
-    highlight = np.maximum((lifted - amount[..., None] * colour).mean(-1), 0)
-    off = np.linalg.norm(lifted - amount[..., None] * colour - highlight[..., None], axis=-1)
-    member = 1 - smoothstep(off / (FLOOR + paint.noise + paint.relative * np.linalg.norm(lifted, axis=-1)), (1.0, 2.0))
+    highlight = np.maximum(((lifted - amount[..., None] * colour) @ WHITE) / 3, 0)
+    off = np.sqrt(np.square(lifted - amount[..., None] * colour - highlight[..., None]) @ WHITE)
+    member = 1 - smoothstep(
+        off / (FLOOR + paint.noise + paint.relative * np.sqrt(np.square(lifted) @ WHITE)), (1.0, 2.0)
+    )
     veiled = smoothstep(_share(amount, highlight, paint), VEILED) * (1 - smoothstep(brightness, SHADED))
     return member * (1 - veiled), amount, highlight
 
 
 def lighter_thing(lifted: np.ndarray, amount: np.ndarray, paint: Paint) -> np.ndarray:
     """Whether each pixel is too much lighter than a grey paint to be it: 0 … 1."""
-    lighter = lifted.sum(-1) > paint.colour.sum()
+    lighter = lifted @ WHITE > paint.colour.sum()
     return paint.neutral * np.where(lighter, 1 - smoothstep(amount, LEAST_AMOUNT_OF_GREY), 0)
 
 
@@ -146,7 +150,7 @@ def _refined(sample: np.ndarray, paint: Paint) -> Paint:
 def _amount(lifted: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """A of the A >= 0, S >= 0 for which A · colour + S · white is nearest to each pixel; a small S is preferred."""
     ridge = 3.02  # white · white, and what makes a grey's S as good as 0
-    on_colour, on_white = lifted @ colour, lifted.sum(-1)
+    on_colour, on_white = lifted @ colour, lifted @ WHITE
     own, cross = float(colour @ colour), float(colour.sum())
     determinant = own * ridge - cross * cross
     amount = (on_colour * ridge - on_white * cross) / determinant

@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.imaging.colour import Rgb
 from serving.imaging.morphology import reconstruct
-from serving.imaging.paint import LEAST_AMOUNT, Paint, explained, find_paint, lighter_thing, smoothstep
+from serving.imaging.paint import LEAST_AMOUNT, WHITE, Paint, explained, find_paint, lighter_thing, smoothstep
 
 EDGE = 2
 """Px from the paint within which a pixel may be a mixture of the paint and its neighbour."""
@@ -49,7 +49,7 @@ def paint_amount(pixels: np.ndarray, mask: np.ndarray, paint: Paint) -> np.ndarr
     another colour, 0 where there is none or `mask`, uint8 [h, w], is 0."""
     lifted = pixels + np.float32(paint.lift)
     member, amount, _ = explained(lifted, paint)
-    grey = lifted.mean(-1)
+    grey = (lifted @ WHITE) / 3
     other = lighter_thing(lifted, amount, paint)
     if other.any():  # a highlight rises out of the paint, a thing begins at an edge
         smooth = cv2.dilate(grey, SQUARE) - cv2.erode(grey, SQUARE) < STEP
@@ -78,8 +78,8 @@ def _mixed(lifted: np.ndarray, member: np.ndarray, amount: np.ndarray) -> np.nda
     far = _mean(painted, sure, EDGE + 1)
     inside = np.where(cv2.blur(sure, (3, 3))[..., None] > 0.05, near, far)
     way = inside[..., :3] - beside
-    length = np.square(way).sum(-1)
-    part = np.clip(((lifted - beside) * way).sum(-1) / np.maximum(length, 1), 0, 1)
+    length = np.square(way) @ WHITE
+    part = np.clip(((lifted - beside) * way) @ WHITE / np.maximum(length, 1), 0, 1)
     told = smoothstep(np.sqrt(length), ALIKE)
     known = edge & (cv2.blur(other, (2 * EDGE + 3,) * 2) > 1e-3)
     return np.where(known, (told * part + (1 - told) * member) * inside[..., 3], member * amount)
