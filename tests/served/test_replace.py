@@ -9,6 +9,7 @@ import tritonclient.grpc as triton
 from PIL import Image
 from recast import Client
 
+from export.demo.objects import COLOURS, draw_object
 from serving.launcher.server import start
 from serving.launcher.server_options import ServerOptions
 from tests.conftest import REPOSITORY
@@ -131,6 +132,23 @@ def test_every_mode_comes_back_as_it_went_in(server, client, scenes, mode):
     untouched = np.asarray(blend) == 0
     assert (after[untouched] == before[untouched]).all()
     assert (after[~untouched] != before[~untouched]).any()
+
+
+def test_alpha_follows_the_object_of_a_cut_out(client):
+    car = draw_object("car", COLOURS["red"], 200, 115, flip=False, tilt=0, light=(0.7, -0.7))
+    picture = Image.new("RGBA", (340, 260), (0, 200, 90, 0))
+    picture.paste(car, (70, 90))
+    before = np.asarray(picture)
+    removed, replaced, recoloured = (
+        np.asarray(client.replace(picture, prompt, seed=1, num_inference_steps=4, max_attempts=1).picture)
+        for prompt in ("Remove the car", "Replace the car with a dog", "Make the car blue")
+    )
+    assert removed[..., 3].max() == 0
+    gone = (before[..., 3] == 255) & (replaced[..., 3] == 0)
+    appeared = (before[..., 3] == 0) & (replaced[..., 3] > 200)
+    assert min(gone.sum(), appeared.sum()) > 1000
+    assert (recoloured[..., 3] == before[..., 3]).all()
+    assert (recoloured != before).any()
 
 
 def test_a_jpeg_is_edited_upright(client, scenes):
