@@ -17,7 +17,7 @@ LEAST_COVER = 40 * 255
 """The visible part of a thing that is to be edited, in covered px times 255."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # its arrays cannot be compared at once
 class Case:
     """A held-out scene, as planned and as drawn, and the thing in it, by its index, that `name` means."""
 

@@ -54,7 +54,7 @@ class Trial:
         self.tally.add("replace, old kind seen", verdict.kind == case.thing.kind)
         truth = Truth(case)
         wanted, thing = truth.replaced(kind, world.PAINTS[colour])
-        corners = truth.corners(wanted)
+        corners = truth.corners(kind)
         if corners.sum() >= LEAST_PX:
             exact = (done.after == truth.emptied).all(-1)[corners].mean()
             corner = "replace, background in the corners"

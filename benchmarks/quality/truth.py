@@ -16,7 +16,7 @@ Rgb = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
 DARK, BRIGHT = (24, 24, 24), (248, 248, 248)
-"""Two paints: what looks the same in both is not paint."""
+"""What looks the same in the further one of these paints is not paint."""
 COVERED = 250
 """A pixel of the thing's mask from here on is the thing's alone."""
 MARGIN_SHARE = 0.05
@@ -31,7 +31,7 @@ class Truth:
 
     def repainted(self, paint: Rgb) -> np.ndarray:
         """The same scene, the thing in another paint."""
-        return self._drawn(replace(self.case.plan.things[self.case.index], paint=paint)).image
+        return self._drawn(replace(self._old, paint=paint)).image
 
     @cached_property
     def emptied(self) -> np.ndarray:
@@ -39,14 +39,8 @@ class Truth:
         return world.draw(self.case.plan.without(self.case.index), self.case.size).image
 
     def replaced(self, kind: str, paint: Rgb) -> tuple[np.ndarray, world.Thing]:
-        """The same scene with another thing where the old one stood, as large as there is room; and that thing."""
-        old, aspect = self.case.plan.things[self.case.index], self.case.plan.aspect
-        x0, top, x1, _ = room(_scaled(old.box, aspect))
-        foot, shape = old.box[3], world.DRAWINGS[kind].aspect
-        tall = 0.92 * min(foot - top, (x1 - x0) / shape)
-        middle, half = (x0 + x1) / 2, tall * shape / 2
-        box = ((middle - half) / aspect, foot - tall, (middle + half) / aspect, foot)
-        scene = self._drawn(replace(old, kind=kind, paint=paint, box=box))
+        """The same scene with another thing where the old one stood; and that thing."""
+        scene = self._drawn(replace(self._fitted(kind, 0.92), paint=paint))
         return scene.image, scene.things[self.case.index]
 
     @cached_property
@@ -57,38 +51,54 @@ class Truth:
     @cached_property
     def fixed(self) -> np.ndarray:
         """What of the thing looks the same whatever its paint: tyres, windows, a trunk."""
-        return self._covered & (self._spread <= 1)
+        return self._covered & (self._spread == 0)
 
     @cached_property
     def shadow(self) -> np.ndarray:
-        """How much darker the shadow makes the picture where the thing itself is not: float32 [H, W], 0 … 255."""
+        """How much darker the shadow makes the picture where nothing of the thing is seen: float32 [H, W], 0 … 255."""
         darker = luminance(self.emptied) - luminance(self.case.scene.image)
-        return np.where(self._whole == 0, np.maximum(darker, 0), 0)
+        return np.where(self.case.thing.mask == 0, np.maximum(darker, 0), 0)
 
     @property
     def traces(self) -> np.ndarray:
         """Wherever the thing or its shadow changed the picture."""
         return (self.case.scene.image != self.emptied).any(-1)
 
-    def corners(self, replaced: np.ndarray) -> np.ndarray:
-        """Background in the upper corners of the room in which the new thing is painted.
+    def corners(self, kind: str) -> np.ndarray:
+        """Background in the upper corners of the room in which a new thing of `kind` is painted.
 
-        Far from the old thing, the new one as `replaced` shows it, and their shadows. It follows from the scene and
-        not from the server's mask, so that painting less is seen as what it is.
+        Far from the old thing, its shadow, and the new one, however large and whichever way it faces. It follows from
+        the scene and not from the server's mask, so that painting less is seen as what it is.
         """
         width, height = self.case.size
-        x0, y0, x1, y1 = room(_scaled(self.case.plan.things[self.case.index].box, self.case.plan.aspect))
-        box = (x0 * height, y0 * height, x1 * height, y1 * height)
-        short = min(box[2] - box[0], box[3] - box[1])
+        x0, y0, x1, y1 = (height * at for at in room(_scaled(self._old.box, self.case.plan.aspect)))
+        short = min(x1 - x0, y1 - y0)
         inset = 0.04 * short  # the soft edge of a mask, which is blended
         inner = Image.new("L", (width, height))
-        corners = (box[0] + inset, box[1] + inset, box[2] - inset, box[3] - inset)
-        ImageDraw.Draw(inner).rounded_rectangle(corners, radius=0.15 * short, fill=255)
+        box = (x0 + inset, y0 + inset, x1 - inset, y1 - inset)
+        ImageDraw.Draw(inner).rounded_rectangle(box, radius=0.15 * short, fill=255)
         x, y = np.arange(width)[None, :], np.arange(height)[:, None]
         near = 0.3 * short
-        corner = (y < box[1] + near) & ((x < box[0] + near) | (x >= box[2] - near))
-        touched = self.traces | (replaced != self.emptied).any(-1)
-        return (np.asarray(inner) > 0) & corner & ~dilate(touched, max(3, round(MARGIN_SHARE * short)))
+        corner = (np.asarray(inner) > 0) & (y < y0 + near) & ((x < x0 + near) | (x >= x1 - near))
+        largest = self._fitted(kind, 1.0)
+        both_ways = replace(self.case.plan, things=(largest, replace(largest, flip=not largest.flip)))
+        new = [thing.mask > 0 for thing in world.draw(both_ways, self.case.size).things]
+        touched = self.traces | np.logical_or(*new)
+        return corner & ~dilate(touched, max(3, round(MARGIN_SHARE * short)))
+
+    @property
+    def _old(self) -> world.Placed:
+        return self.case.plan.things[self.case.index]
+
+    def _fitted(self, kind: str, scale: float) -> world.Placed:
+        """A thing of `kind` on the old one's footing, `scale` of the largest for which there is room."""
+        aspect, shape = self.case.plan.aspect, world.DRAWINGS[kind].aspect
+        x0, top, x1, _ = room(_scaled(self._old.box, aspect))
+        foot = self._old.box[3]
+        tall = scale * min(foot - top, (x1 - x0) / shape)
+        middle, half = (x0 + x1) / 2, tall * shape / 2
+        box = ((middle - half) / aspect, foot - tall, (middle + half) / aspect, foot)
+        return replace(self._old, kind=kind, box=box)
 
     def _drawn(self, thing: world.Placed) -> world.Scene:
         things = list(self.case.plan.things)
@@ -97,18 +107,14 @@ class Truth:
 
     @cached_property
     def _spread(self) -> np.ndarray:
-        dark, bright = (self.repainted(paint).astype(np.int16) for paint in (DARK, BRIGHT))
-        return np.abs(bright - dark).max(-1)
+        """How far a very different paint changes each pixel: int16 [H, W]."""
+        paint = self._old.paint
+        other = self.repainted(DARK if sum(paint) > sum(BRIGHT) / 2 else BRIGHT)
+        return np.abs(other.astype(np.int16) - self.case.scene.image).max(-1)
 
     @property
     def _covered(self) -> np.ndarray:
         return self.case.thing.mask >= COVERED
-
-    @cached_property
-    def _whole(self) -> np.ndarray:
-        """The thing's mask as if nothing stood before it, uint8 [H, W]."""
-        thing = self.case.plan.things[self.case.index]
-        return world.draw(replace(self.case.plan, things=(thing,)), self.case.size).things[0].mask
 
 
 def room(box: Box) -> Box:
