@@ -16,10 +16,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from recast import Client
+from tritonclient.grpc import InferenceServerClient
 
 from benchmarks.quality.cases import JUDGE, REPOSITORY, RESULTS, Case, cases
 from benchmarks.quality.edits import Trial
 from benchmarks.quality.figures import Tally, table
+from benchmarks.quality.second_look import SecondLook, measure_scores
 from benchmarks.quality.words_and_masks import measure_judge, measure_mask, measure_pair, measure_parse
 from benchmarks.sheet import Entry, below, full_size
 from export.demo import world
@@ -31,7 +33,7 @@ from serving.launcher.tritonserver import quickest_config
 SHEETS = Path("build/quality")
 SHOWN = 12
 """How many edits are shown: the first ones, the three intents in turn."""
-GROUPS = ["parse", "mask", "judge", "replace", "recolour", "remove", "hex"]
+GROUPS = ["parse", "mask", "judge", "replace", "recolour", "remove", "hex", "score"]
 """What --figures takes."""
 
 
@@ -86,7 +88,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=world.HELD_OUT, help="first scene (default: %(default)s)")
     parser.add_argument("--url", help="a running server's gRPC address; default: start one")
-    parser.add_argument("--figures", nargs="+", choices=GROUPS, default=GROUPS, help="only these (default: all)")
+    parser.add_argument("--figures", nargs="+", choices=GROUPS, default=GROUPS[:-1], help="only these (default: all)")
     return parser
 
 
@@ -99,13 +101,15 @@ def main() -> None:
         client = stack.enter_context(Client(url, timeout=300))
         look(client, judge, tally, chosen, options.figures)
         entries = edit(Trial(client, judge, tally), chosen, options.figures)
+        if "score" in options.figures:
+            measure_scores(SecondLook(client, InferenceServerClient(url), judge), tally, chosen)
     figures = tally.figures()
     print("\n" + table(figures) + "\n")
     if entries:
         show(entries)
         print(f"{len(entries)} edits at full size: {SHEETS}\n")
     document = {"scenes": options.scenes, "seed": options.seed, "figures": figures}
-    if options.figures == GROUPS and not options.url:
+    if options.figures == GROUPS[:-1] and not options.url:
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / "quality.json").write_text(json.dumps(document, indent=1) + "\n")
         (RESULTS / "quality.md").write_text(table(figures) + "\n")

@@ -13,7 +13,7 @@ import numpy as np
 class Figure:
     """`must` is the least that will do and `aim` what is hoped for; the most, where `at_most`.
 
-    A `share` counts edits that are as they should be, so its median would say nothing.
+    A `share` has no spread: it counts edits that are as they should be, or is of all edits together.
     """
 
     name: str
@@ -47,6 +47,10 @@ FIGURES = (
     Figure("remove, no object seen", 0.90, share=True),
     Figure("remove, PSNR to the truth in the mask, dB", 32, 35, digits=1),
     Figure("remove, shadow left", 0.05, 0.01, at_most=True),
+    Figure("edit_score, area under the curve", 0.9, 0.97, share=True),
+    Figure("edit_score, wrong after automatic tries over before", 0.4, 0.2, at_most=True, share=True),
+    Figure("edit_score, right edits tried again", at_most=True, share=True),
+    Figure("edit_score, server could look", share=True),
     Figure("background untouched", 1.0, share=True),
     Figure("edit answered", share=True),
 )
@@ -55,31 +59,32 @@ BY_NAME = {figure.name: figure for figure in FIGURES}
 
 @dataclass
 class Tally:
-    """Collects values by the name of their figure."""
+    """Collects values by the name of their figure, and figures that are no mean of values."""
 
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    whole: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, name: str, value: float | bool) -> None:
         """Raises KeyError for a name that is not in FIGURES."""
         self.values[BY_NAME[name].name].append(float(value))
 
+    def put(self, name: str, value: float, *, count: int) -> None:
+        """A figure as it is, of `count` edits."""
+        self.whole[BY_NAME[name].name] = {"value": round(value, 4), "count": count}
+
     def figures(self) -> dict[str, dict[str, Any]]:
         """By name, in the order of FIGURES: the mean as `value`, the `count` and, but for shares, how it spreads."""
-        return {
-            figure.name: summary(figure, self.values[figure.name]) for figure in FIGURES if self.values[figure.name]
-        }
+        means = {name: summary(BY_NAME[name], values) for name, values in self.values.items()}
+        measured = means | self.whole
+        return {figure.name: measured[figure.name] for figure in FIGURES if figure.name in measured}
 
 
 def summary(figure: Figure, values: list[float]) -> dict[str, Any]:
     """`value` is the mean (of dB, too); a tenth of the edits is no better than `worst tenth`."""
-    told: dict[str, Any] = {"value": round(float(np.mean(values)), 4), "count": len(values)}
+    parts = {"value": np.mean(values)}
     if not figure.share:
-        worst = 90 if figure.at_most else 10
-        told |= {
-            "median": round(float(np.median(values)), 4),
-            "worst tenth": round(float(np.percentile(values, worst)), 4),
-        }
-    return told
+        parts |= {"median": np.median(values), "worst tenth": np.percentile(values, 90 if figure.at_most else 10)}
+    return {part: round(float(value), 4) for part, value in parts.items()} | {"count": len(values)}
 
 
 def table(figures: dict[str, dict[str, Any]]) -> str:

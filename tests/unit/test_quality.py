@@ -1,4 +1,4 @@
-"""The figures of `make quality`, on edits whose right value is known: a perfect one, one that does nothing, wrong ones."""
+"""The figures of `make quality` on edits whose value is known: a perfect one, one that does nothing, wrong ones."""
 
 from dataclasses import dataclass, replace
 from functools import cache
