@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from benchmarks.quality.cases import JUDGE, REPOSITORY, RESULTS, Case, cases
 from benchmarks.quality.edits import Trial
 from benchmarks.quality.figures import Tally, table
 from benchmarks.quality.second_look import SecondLook, measure_scores
+from benchmarks.quality.truth import Truth
 from benchmarks.quality.words_and_masks import measure_judge, measure_mask, measure_pair, measure_parse
 from benchmarks.sheet import Entry, below, full_size
 from export.demo import world
@@ -35,6 +37,7 @@ SHOWN = 12
 """How many edits are shown: the first ones, the three intents in turn."""
 GROUPS = ["parse", "mask", "judge", "replace", "recolour", "remove", "hex", "score"]
 """What --figures takes."""
+Way = Callable[[Truth], Entry]
 
 
 def look(client: Client, judge: Judge, tally: Tally, chosen: list[Case], groups: list[str]) -> None:
@@ -52,17 +55,24 @@ def look(client: Client, judge: Judge, tally: Tally, chosen: list[Case], groups:
 
 def edit(trial: Trial, chosen: list[Case], groups: list[str]) -> list[Entry]:
     """Every case edited in each of the ways that `groups` names. Returns the edits to show, in order."""
-    ways = {"replace": trial.replace, "recolour": trial.recolour, "remove": trial.remove, "hex": trial.recolour_exactly}
-    asked = [way for way in ways if way in groups]
-    jobs = [(n, way) for n in range(len(chosen)) for way in asked]
-    entries = []
+    ways: dict[str, Way] = {
+        "replace": trial.replace,
+        "recolour": trial.recolour,
+        "remove": trial.remove,
+        "hex": trial.recolour_exactly,
+    }
+    asked = [ways[group] for group in groups if group in ways]
+    shown = []
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(lambda job: ways[job[1]](chosen[job[0]]), jobs)
-        for done, ((n, way), entry) in enumerate(zip(jobs, answers, strict=True), 1):
-            if n < SHOWN and way == asked[n % min(3, len(asked))]:
-                entries.append(entry)
-            _progress(done, len(jobs), "edits")
-    return entries
+        for n, entries in enumerate(pool.map(lambda case: _all_ways(Truth(case), asked), chosen if asked else [])):
+            if n < SHOWN:
+                shown.append(entries[n % min(3, len(asked))])
+            _progress(n + 1, len(chosen), "scenes edited")
+    return shown
+
+
+def _all_ways(truth: Truth, ways: list[Way]) -> list[Entry]:
+    return [way(truth) for way in ways]
 
 
 def show(entries: list[Entry]) -> None:

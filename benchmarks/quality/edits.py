@@ -38,12 +38,13 @@ class Done:
 
 
 class Trial:
-    """Asks for edits of cases and adds what it measures to `tally`."""
+    """Asks for edits and adds to `tally` what it measures by their truth; each returns what a contact sheet shows."""
 
     def __init__(self, client: Client, judge: Judge, tally: Tally):
         self.client, self.judge, self.tally = client, judge, tally
 
-    def replace(self, case: Case) -> Entry:
+    def replace(self, truth: Truth) -> Entry:
+        case = truth.case
         rng = random.Random(f"{case.seed} replace")
         kind = rng.choice([kind for kind in world.KINDS if kind != case.thing.kind])
         colour = rng.choice([colour for colour in world.COLOURS if colour != case.thing.colour])
@@ -52,7 +53,6 @@ class Trial:
         self.tally.add("replace, asked kind", verdict.kind == kind)
         self.tally.add("replace, asked colour", verdict.colour == colour)
         self.tally.add("replace, old kind seen", verdict.kind == case.thing.kind)
-        truth = Truth(case)
         wanted, thing = truth.replaced(kind, world.PAINTS[colour])
         corners = truth.corners(kind)
         if corners.sum() >= LEAST_PX:
@@ -68,14 +68,14 @@ class Trial:
             self.tally.add("replace, sharpness against a true render", sharp)
         return done.entry
 
-    def recolour(self, case: Case) -> Entry:
+    def recolour(self, truth: Truth) -> Entry:
+        case = truth.case
         rng = random.Random(f"{case.seed} recolour")
         colour = rng.choice([colour for colour in world.COLOURS if colour != case.thing.colour])
         done = self._ask(case, "recolour", colour, rng)
         verdict = self.judge(done.after, case.thing.box)
         self.tally.add("recolour, same kind", verdict.kind == case.thing.kind)
         self.tally.add("recolour, asked colour", verdict.colour == colour)
-        truth = Truth(case)
         wanted, thing = truth.repainted(world.PAINTS[colour]), case.thing.mask > 127
         alike = measures.gradient_correlation(done.after, wanted, thing)
         self.tally.add("recolour, gradient correlation with the truth", alike)
@@ -86,22 +86,22 @@ class Trial:
             self.tally.add("recolour, parts that are not paint: ΔE2000", float(moved.mean()))
         return done.entry
 
-    def recolour_exactly(self, case: Case) -> Entry:
+    def recolour_exactly(self, truth: Truth) -> Entry:
         """To a colour that is written as #RRGGBB."""
+        case = truth.case
         rng = random.Random(f"{case.seed} #RRGGBB")
         red, green, blue = (rng.randint(24, 248) for _ in range(3))
         done = self._ask(case, "recolour", f"#{red:02X}{green:02X}{blue:02X}", rng)
-        truth = Truth(case)
         if truth.paint.sum() >= LEAST_PX:
             wanted = truth.repainted((red, green, blue))
             away = colour_difference(done.after[truth.paint], wanted[truth.paint])
             self.tally.add("recolour to #RRGGBB, paint: ΔE2000", float(away.mean()))
         return done.entry
 
-    def remove(self, case: Case) -> Entry:
+    def remove(self, truth: Truth) -> Entry:
+        case = truth.case
         done = self._ask(case, "remove", "", random.Random(f"{case.seed} remove"))
         self.tally.add("remove, no object seen", self.judge(done.after, case.thing.box).kind is None)
-        truth = Truth(case)
         region = (done.mask > 0) | truth.traces
         self.tally.add("remove, PSNR to the truth in the mask, dB", measures.psnr(done.after, truth.emptied, region))
         if (truth.shadow > 2).sum() >= LEAST_PX:

@@ -214,7 +214,7 @@ def measured(monkeypatch, n: int, paint, verdict: Verdict) -> dict[str, float]:
     tally = Tally()
     trial = Trial(Server(paint), lambda image, box: verdict, tally)
     for way in (trial.replace, trial.recolour, trial.recolour_exactly, trial.remove):
-        way(held_out()[n])
+        way(truth(n))
     return {name: figure["value"] for name, figure in tally.figures().items()}
 
 
