@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 CELL, COLUMNS, CAPTION = (220, 176), 4, 30
 
@@ -39,10 +39,10 @@ def contact_sheet(entries: list[Entry]) -> Image.Image:
 def full_size(entry: Entry) -> Image.Image:
     """Before and after side by side, as large as they are, under what was asked."""
     height, width = entry.before.shape[:2]
-    lines = wrap(entry.caption, max(20, 2 * width // 7))
-    head = 14 * len(lines) + 6
+    lines = wrap(entry.caption, max(20, 2 * width // 8))
+    head = 19 * len(lines) + 6
     pair = Image.new("RGB", (2 * width + 4, head + height), "white")
-    ImageDraw.Draw(pair).text((2, 2), "\n".join(lines), fill="black")
+    ImageDraw.Draw(pair).text((2, 2), "\n".join(lines), fill="black", font=ImageFont.load_default(15))
     for x, image in ((0, entry.before), (width + 4, entry.after)):
         pair.paste(Image.fromarray(image), (x, head))
     return pair

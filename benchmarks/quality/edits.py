@@ -116,11 +116,11 @@ class Trial:
             edit = self.client.replace(Image.fromarray(before), prompt, seed=case.seed)
         except (NotAnEdit, ObjectNotFound) as error:
             self.tally.add("edit answered", False)
-            return Done(before, np.zeros(before.shape[:2], np.uint8), Entry(before, before, f"{prompt} — {error}"))
+            return Done(before, np.zeros(before.shape[:2], np.uint8), Entry(before, before, f"{prompt} | {error}"))
         after, mask = np.asarray(edit.picture), np.asarray(edit.mask)
         self.tally.add("edit answered", True)
         self.tally.add("background untouched", bool((after[mask == 0] == before[mask == 0]).all()))
-        return Done(after, mask, Entry(before, after, f"{prompt} — {scores(edit)}"))
+        return Done(after, mask, Entry(before, after, f"{prompt} | {scores(edit)}"))
 
 
 def scores(edit: Edit) -> str:
