@@ -1,4 +1,4 @@
-"""The `inpaint` step by itself: it paints one thing and is told that another was asked for."""
+"""The `inpaint` step by itself: it paints one thing and is told that something else was asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 class Repaint:
     """`image`, uint8 [H, W, 3], where `found` says, is painted as `caption`, one attempt from `seed`.
 
-    `intent`, `target` and `replacement` are what the server believes was asked for.
+    `intent` and `target` are what the server believes was asked for.
     """
 
     image: np.ndarray
@@ -24,7 +24,6 @@ class Repaint:
     caption: str
     intent: str
     target: str
-    replacement: str
     seed: int
 
 
@@ -39,7 +38,6 @@ def repainted(triton: InferenceServerClient, repaint: Repaint) -> tuple[np.ndarr
         "caption": repaint.caption,
         "intent": repaint.intent,
         "target": repaint.target,
-        "replacement": repaint.replacement,
         "mask_report": json.dumps(repaint.found.report),
     }
     inputs = [_tensor(name, "BYTES", np.array([[value]], object)) for name, value in given.items()]

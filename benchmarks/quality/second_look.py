@@ -1,7 +1,7 @@
 """Does the server know whether an edit worked? `edit_score` and its further attempts against the judge's word.
 
 Edits are asked for as they are meant to be, and so that they go wrong: in two denoising steps at a guidance that
-overdoes it, at a place that another thing half hides, and with a caption of something else.
+overdoes it, at a place that another thing half hides, and with the caption of a thing where nothing shall be.
 """
 
 from __future__ import annotations
@@ -111,14 +111,13 @@ class SecondLook:
         return Outcome(first.edit_score, right, at_last, last.attempts)
 
     def miscaptioned(self, wanted: Wish, caption: str) -> Outcome | None:
-        """By the `inpaint` step, which is told of the wish and draws `caption`; None where nothing is found."""
+        """A removal by the `inpaint` step, which draws `caption` instead; None where nothing is found."""
         case = wanted.case
         try:
             found = self.client.mask(Image.fromarray(case.scene.image), case.name, intent=wanted.intent)
         except ObjectNotFound:
             return None
-        replacement = "" if wanted.intent == "remove" else f"{wanted.colour} {wanted.kind}"
-        repaint = Repaint(case.scene.image, found, caption, wanted.intent, case.name, replacement, case.seed)
+        repaint = Repaint(case.scene.image, found, caption, wanted.intent, case.name, case.seed)
         after, mask, score = repainted(self.triton, repaint)
         return Outcome(score, wanted.come_true(self.judge, after, mask))
 
@@ -132,8 +131,6 @@ class SecondLook:
         if hidden:
             yield partial(self.served, wish(hidden, "replace"))
         new = wish(case, "replace")
-        other = next(colour for colour in world.COLOURS if colour not in (new.colour, case.thing.colour))
-        yield partial(self.miscaptioned, new, f"a {other} {new.kind}")
         yield partial(self.miscaptioned, wish(case, "remove"), f"a {new.colour} {new.kind}")
 
     def _ask(self, wanted: Wish, **options: Any) -> Any:

@@ -168,7 +168,7 @@ def test_the_inpaint_step_is_told_of_another_wish_than_it_draws():
 
 def test_every_edit_of_a_case_is_made():
     case = held_out()[0]
-    assert len(list(SecondLook(Server(), None, sees(None)).jobs(case))) == (8 if half_hidden(case) else 7)
+    assert len(list(SecondLook(Server(), None, sees(None)).jobs(case))) == (7 if half_hidden(case) else 6)
 
 
 def test_edits_are_shown_at_full_size():
