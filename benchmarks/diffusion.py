@@ -64,7 +64,7 @@ def by_recast(repository: Path, canvas: Canvas, caption: str, options: Options) 
         return dict(zip(outputs, session(network).run(list(outputs), inputs), strict=True))
 
     masked = encode_images(assets, infer, masked_image(canvas)[None])
-    (*_, last) = denoise_canvas(assets, infer, canvas, masked, caption, options)
+    (*_, last) = denoise_canvas(assets, infer, canvas, masked, caption, options, options.seeds)
     return decode_latents(assets, infer, last.sample)[0]
 
 

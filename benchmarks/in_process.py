@@ -14,13 +14,14 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving.diffusion.assets import Assets
-from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, result_of
+from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, no_look, result_of
 from serving.diffusion.options import Options
 from serving.imaging import picture
 from serving.language.instruction import Edit, caption, read_answer
 from serving.language.model import LanguageModel
 from serving.onnx_backend.network import Network
 from serving.segmentation.edit_mask import edit_mask
+from serving.segmentation.second_look import SecondLook, Wish
 from serving.segmentation.segmenter import Masker
 
 
@@ -51,11 +52,13 @@ class InProcess:
         self._networks: dict[str, Network] = {}
 
     def edit(self, image: bytes, prompt: str, seed: int, num_inference_steps: int | None = None) -> bytes:
-        """The edited picture as a PNG file."""
+        """The edited picture as a PNG file, after one attempt."""
         ((answer, _),) = self.language.answer([prompt])
         wish = read_answer(answer)
         mask, outline = self.mask(image, wish)
-        result = self.inpaint(image, mask, outline, caption(wish), seed, num_inference_steps)
+        words = caption(wish)
+        shown = Wish.of(wish.intent, wish.target, words, wish.replacement)
+        result = self.inpaint(image, mask, outline, words, seed, num_inference_steps, wish=shown)
         picture.encode_mask(result.blended_mask)
         return picture.encode(result.images[0])
 
@@ -74,8 +77,9 @@ class InProcess:
         seed: int,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        wish: Wish | None = None,
     ) -> InpaintResult:
-        """The repainted picture; what is None is the release's own."""
+        """The repainted picture; what is None is the release's own. It is looked at for `wish`, where there is one."""
         settings = self.assets.settings
         options = Options(
             seed, num_inference_steps or settings.num_inference_steps, guidance_scale or settings.guidance_scale
@@ -83,7 +87,8 @@ class InProcess:
         decoded = picture.decode(image)
         masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
         request = InpaintRequest(decoded, masks[0], words, options, masks[1])
-        return result_of(inpaint(self.assets, self.infer, request))
+        look = no_look if wish is None else SecondLook(self.masker, wish, self._segment)
+        return result_of(inpaint(self.assets, self.infer, request, look))
 
     def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
         if name not in self._networks:

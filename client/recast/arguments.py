@@ -112,6 +112,13 @@ def _edit_arguments(parser: argparse.ArgumentParser) -> None:
     add("--negative-prompt", type=_text, metavar="WORDS", help="what must not appear")
     add("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, … (default: 1)")
     add(
+        "--max-attempts",
+        type=int,
+        metavar="N",
+        help="paint again, from another seed, what the server sees went wrong, up to N times in all; 1 keeps the first "
+        "(default: the server's)",
+    )
+    add(
         "--keep-metadata",
         action="store_true",
         help="copy EXIF (with the place it was taken) and XMP from PICTURE; without it the edited picture keeps the "

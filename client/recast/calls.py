@@ -61,6 +61,7 @@ def replace(image: Picture, prompt: str, options: EditOptions) -> Call[Edit]:
         _number("guidance_scale", options.get("guidance_scale")),
         _text("negative_prompt", options.get("negative_prompt")),
         _integer("num_images", options.get("num_images"), np.int32),
+        _integer("max_attempts", options.get("max_attempts"), np.int32),
     ]
     canary_key = options.get("canary_key")
     if not isinstance(canary_key, (str, type(None))):
@@ -101,6 +102,7 @@ def _edit(answer: InferResult) -> Edit:
         replacement=_string(answer, "replacement"),
         parse_score=float(_value(answer, "parse_score")),
         mask_score=float(_value(answer, "mask_score")),
+        edit_score=_score(answer, "edit_score"),
         seeds=tuple(int(seed) for seed in _values(answer, "used_seed")),
         report=json.loads(_value(answer, "report")),
         request_id=_request_id(answer),
@@ -138,6 +140,12 @@ def _mask_result(answer: InferResult) -> MaskResult:
         report=json.loads(_value(answer, "mask_report")),
         request_id=_request_id(answer),
     )
+
+
+def _score(answer: InferResult, name: str) -> float | None:
+    """A score; None where the server has none, which it tells by -1."""
+    score = float(_value(answer, name))
+    return score if score >= 0 else None
 
 
 def _present(inputs: list[InferInput | None]) -> list[InferInput]:

@@ -18,6 +18,7 @@ class EditOptions(TypedDict, total=False):
     guidance_scale: float | None
     negative_prompt: str | None
     num_images: int | None
+    max_attempts: int | None
     priority: str | None
     canary_key: str | None
     timeout: float | None

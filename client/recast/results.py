@@ -34,9 +34,10 @@ class Edit:
 
     `pngs` are the server's own PNG files; `pictures` and `picture` decode them, in the mode and size of the
     input after its EXIF rotation. `mask` is 8-bit: 255 = replaced, 0 = untouched to the byte, between =
-    blended. Scores are 0 … 1. `report` holds the release and the milliseconds of each step, the size of the
-    crop and the largest background difference; `request_id` names the call in the server's log and traces. The same
-    inputs and seed give the same edit.
+    blended. Scores are 0 … 1; `edit_score` tells how far the server sees in the pictures what was asked for, in the
+    worst of them, and is None where it could not look. `report` holds the release and the milliseconds of each step,
+    the size of the crop, the largest background difference, and each picture's attempts and score; `request_id` names
+    the call in the server's log and traces. The same inputs and seed give the same edit.
     """
 
     pngs: tuple[bytes, ...] = field(repr=False)
@@ -46,6 +47,7 @@ class Edit:
     replacement: str
     parse_score: float
     mask_score: float
+    edit_score: float | None
     seeds: tuple[int, ...]
     report: dict[str, Any] = field(repr=False)
     request_id: str = field(default="", compare=False)
@@ -59,6 +61,11 @@ class Edit:
     def seed(self) -> int:
         """The first variant's seed."""
         return self.seeds[0]
+
+    @property
+    def attempts(self) -> int:
+        """How often the server painted, for the variant that took the most attempts."""
+        return max(self.report.get("attempts", [1]))
 
     @property
     def picture(self) -> Image.Image:
@@ -81,6 +88,7 @@ class Edit:
             "replacement": self.replacement,
             "parse_score": self.parse_score,
             "mask_score": self.mask_score,
+            "edit_score": self.edit_score,
             "seeds": list(self.seeds),
             "report": self.report,
             "request_id": self.request_id,

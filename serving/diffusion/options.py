@@ -11,6 +11,9 @@ MAX_STEPS = 100
 MAX_GUIDANCE_SCALE = 30.0
 MAX_IMAGES = 8
 MAX_SEED = 2**63 - 1
+MAX_ATTEMPTS = 5
+ATTEMPTS = 3
+"""Unless the caller says otherwise: the first, and at most two more where it went wrong."""
 PREVIEW_SIDES = (16, 512)
 DRAWN_SEEDS = 2**32
 """A drawn seed stays short enough to be copied by hand."""
@@ -18,17 +21,23 @@ DRAWN_SEEDS = 2**32
 
 @dataclass(frozen=True)
 class Options:
-    """Checked options of one request. Image i of `num_images` is made from seed + i."""
+    """Checked options of one request. Image i of `num_images` is made from seed + i, and where that goes wrong from
+    another, in `max_attempts` at most."""
 
     seed: int
     num_inference_steps: int
     guidance_scale: float
     negative_prompt: str = ""
     num_images: int = 1
+    max_attempts: int = 1
 
     @property
     def seeds(self) -> list[int]:
         return [self.seed + i for i in range(self.num_images)]
+
+    def seed_of(self, variant: int, attempt: int) -> int:
+        """The seed of an attempt, the first being 0, at a variant: after `seeds`, the next that no other has."""
+        return (self.seed + attempt * self.num_images + variant) % (MAX_SEED + 1)
 
     @property
     def guided(self) -> bool:
@@ -44,18 +53,20 @@ class Options:
         guidance_scale: float,
         negative_prompt: str,
         num_images: int,
+        max_attempts: int = ATTEMPTS,
     ) -> "Options":
         """Options from a request's values, `seed` drawn when None. Raises EditError."""
         _within("num_inference_steps", num_inference_steps, 1, MAX_STEPS)
         _within("guidance_scale", guidance_scale, 0, MAX_GUIDANCE_SCALE)
         _within("num_images", num_images, 1, MAX_IMAGES)
+        _within("max_attempts", max_attempts, 1, MAX_ATTEMPTS)
         if seed is None:
             seed = secrets.randbelow(DRAWN_SEEDS)
         _within("seed", seed, 0, MAX_SEED - num_images + 1)
         if len(negative_prompt) > MAX_PROMPT_CHARS:
             raise EditError("invalid_prompt", f"the negative prompt has {len(negative_prompt)} characters; "
                                               f"send at most {MAX_PROMPT_CHARS}.")  # fmt: skip
-        return cls(seed, num_inference_steps, guidance_scale, negative_prompt, num_images)
+        return cls(seed, num_inference_steps, guidance_scale, negative_prompt, num_images, max_attempts)
 
 
 def check_preview_side(side: int | None) -> int | None:

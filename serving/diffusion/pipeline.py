@@ -87,9 +87,15 @@ def guided_unet(infer: Infer, condition: np.ndarray, prompt_embeds: np.ndarray, 
 
 
 def denoise_canvas(
-    assets: Assets, infer: Infer, canvas: Canvas, masked_image_latents: np.ndarray, caption: str, options: Options
+    assets: Assets,
+    infer: Infer,
+    canvas: Canvas,
+    masked_image_latents: np.ndarray,
+    caption: str,
+    options: Options,
+    seeds: Sequence[int],
 ) -> Iterator[Progress]:
-    """The latents, float32 [num_images, channels, h, w], after each denoising step; the last sample is the result.
+    """The latents, float32 [seeds, channels, h, w], after each denoising step; the last sample is the result.
 
     `masked_image_latents` is `encode_images` of `masked_image(canvas)`, [1, channels, h, w].
     """
@@ -98,5 +104,5 @@ def denoise_canvas(
     model = guided_unet(
         infer, np.concatenate([hole, masked_image_latents], axis=1), prompt_embeds, options.guidance_scale
     )
-    noise = noise_sampler(options.seeds, masked_image_latents.shape[1:])
+    noise = noise_sampler(seeds, masked_image_latents.shape[1:])
     return denoise(model, assets.plan(options.num_inference_steps), noise)

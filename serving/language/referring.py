@@ -3,33 +3,9 @@
 import re
 from dataclasses import dataclass
 
-ARTICLES = frozenset("the a an this that these those my your our his her its their some any another".split())
+from serving.language.colours import COLOURS
 
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 40, 40),
-    "orange": (240, 130, 30),
-    "yellow": (245, 210, 50),
-    "green": (50, 150, 70),
-    "blue": (45, 95, 205),
-    "purple": (130, 65, 170),
-    "white": (245, 245, 245),
-    "black": (30, 30, 30),
-    "pink": (240, 130, 180),
-    "brown": (120, 75, 45),
-    "grey": (128, 128, 128),
-    "gray": (128, 128, 128),
-    "violet": (140, 80, 200),
-    "turquoise": (60, 200, 190),
-    "cyan": (40, 200, 220),
-    "magenta": (210, 50, 160),
-    "beige": (225, 210, 175),
-    "golden": (212, 165, 45),
-    "silver": (190, 192, 196),
-    "maroon": (110, 25, 35),
-    "navy": (25, 35, 95),
-    "teal": (20, 120, 125),
-}
-"""RGB of the colour words that an object can be picked by, 0 … 255."""
+ARTICLES = frozenset("the a an this that these those my your our his her its their some any another".split())
 
 _SHADES = "light|dark|bright|pale|deep"
 

@@ -109,6 +109,8 @@ def test_absent_object_object_not_found(client):
         {"guidance_scale": 1e9},
         {"num_images": 0},
         {"num_images": 1000},
+        {"max_attempts": 0},
+        {"max_attempts": 6},
         {"seed": -1},
     ],
     ids=str,

@@ -87,7 +87,7 @@ def test_the_loop_equals_diffusers(pipeline, sampler, options, tmp_path):
     assets, infer = release(pipeline, sampler, tmp_path), networks(pipeline)
     canvas = canvas_of(assets.settings.size)
     masked = encode_images(assets, infer, masked_image(canvas)[None])
-    samples = list(denoise_canvas(assets, infer, canvas, masked, "a red car", options))
+    samples = list(denoise_canvas(assets, infer, canvas, masked, "a red car", options, options.seeds))
     assert len(samples) == options.num_inference_steps
     expected = by_diffusers(pipeline, canvas, "a red car", options)
     for image, reference in zip(decode_latents(assets, infer, samples[-1].sample), expected, strict=True):

@@ -29,7 +29,7 @@ def edit(client, scenes):
 
     def ask(n: int, **options):
         picture, name = scenes[n]
-        options = {"seed": 11, "num_inference_steps": STEPS} | options
+        options = {"seed": 11, "num_inference_steps": STEPS, "max_attempts": 1} | options
         return client.replace(picture, f"Replace the {name} with a boat", **options)
 
     return ask
@@ -41,6 +41,8 @@ def test_an_edit_answers_the_whole_contract(edit, scenes):
     assert (answer.intent, answer.target, answer.replacement) == ("replace", name, "boat")
     assert 0 < answer.parse_score <= 1
     assert 0 < answer.mask_score <= 1
+    assert 0 <= answer.edit_score <= 1
+    assert answer.report["attempts"] == [1]
     assert answer.seeds == (11,)
     assert (answer.picture.size, answer.picture.mode) == (picture.size, picture.mode)
     assert (answer.mask.size, answer.mask.mode) == (picture.size, "L")
@@ -86,6 +88,20 @@ def test_variants_are_the_edits_of_the_following_seeds(edit, scenes):
     assert len(set(variants.pngs)) == 3
     for png, seed in zip(variants.pngs, variants.seeds, strict=True):
         assert edit(2, seed=seed).png == png
+
+
+def test_what_went_wrong_is_painted_again_from_a_seed_that_repeats_it(client, scenes):
+    picture, name = scenes[0]
+    options = {"seed": 11, "num_inference_steps": 1}  # one step leaves a smear where the thing was
+    first = client.replace(picture, f"Remove the {name}", max_attempts=1, **options)
+    *told, best = client.replace_stream(picture, f"Remove the {name}", max_attempts=2, **options)
+    assert first.edit_score < 0.5
+    assert best.report["attempts"] == [2]
+    assert [(step.step, step.steps) for step in told if step.stage == "inpaint"] == [(1, 1), (2, 2)]
+    assert best.edit_score >= first.edit_score
+    assert best.seed in (11, 12)
+    again = client.replace(picture, f"Remove the {name}", max_attempts=1, **{**options, "seed": best.seed})
+    assert (again.png, again.edit_score) == (best.png, best.edit_score)
 
 
 def test_guidance_and_negative_prompt_change_the_picture(edit, scenes):

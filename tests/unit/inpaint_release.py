@@ -50,6 +50,9 @@ class Networks:
         self.fails, self.called, self.versions = fails, list[str](), set[int]()
         self.steps: dict[str, dict[str, np.ndarray]] = {}
 
+    def in_time(self, seconds):
+        return True
+
     def infer(self, network, inputs, outputs, *, version=-1, parameters=None):
         if network in self.steps:
             return self.steps[network]

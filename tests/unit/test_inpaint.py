@@ -1,6 +1,7 @@
 """An inpaint request from its files to its outputs, on networks that are functions of a line."""
 
 import io
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,13 +86,13 @@ def test_each_denoising_step_is_told_and_the_result_comes_last(pipeline, wanted)
 
 
 def test_a_whole_run_counts_every_denoising_step(pipeline, wanted):
-    assert isinstance(list(pipeline.run(wanted, Networks()))[-1], InpaintResult)
+    assert isinstance(list(pipeline.run(wanted, Networks(), None, {}))[-1], InpaintResult)
     assert pipeline.metrics.counted == {"denoising_steps_total": 5, "cancelled_steps_total": 0}
 
 
 def test_a_caller_who_leaves_spares_the_steps_that_are_left(pipeline, wanted):
     networks = Networks()
-    events = pipeline.run(wanted, networks)
+    events = pipeline.run(wanted, networks, None, {})
     assert [next(events).step for _ in range(3)] == [1, 2, 3]
     events.close()
     assert networks.called.count("unet") == 3
@@ -100,34 +101,34 @@ def test_a_caller_who_leaves_spares_the_steps_that_are_left(pipeline, wanted):
 
 def test_a_denoising_step_that_fails_is_not_counted_as_done(pipeline, wanted):
     with pytest.raises(EditError, match="cancelled"):
-        list(pipeline.run(wanted, Networks(fails=("unet", 3))))
+        list(pipeline.run(wanted, Networks(fails=("unet", 3)), None, {}))
     assert pipeline.metrics.counted == {"denoising_steps_total": 2, "cancelled_steps_total": 3}
 
 
 def test_a_failure_before_the_first_denoising_step_counts_none(pipeline, wanted):
     with pytest.raises(EditError, match="cancelled"):
-        list(pipeline.run(wanted, Networks(fails=("vae_encoder", 1))))
+        list(pipeline.run(wanted, Networks(fails=("vae_encoder", 1)), None, {}))
     assert pipeline.metrics.counted == {}
 
 
 def test_a_text_is_encoded_once(pipeline, wanted):
     networks = Networks()
     for _ in range(2):
-        result_of(pipeline.run(wanted, networks))
+        result_of(pipeline.run(wanted, networks, None, {}))
     assert networks.called.count("text_encoder") == 2  # the caption, and the empty one that guides away from it
     assert networks.versions == {3}
 
 
 def test_a_preview_is_a_small_jpeg(pipeline, wanted):
-    progress = next(pipeline.run(wanted, Networks()))
+    progress = next(pipeline.run(wanted, Networks(), None, {}))
     preview = Image.open(io.BytesIO(pipeline.preview(progress, 24, Networks())))
     assert (preview.format, preview.size) == ("JPEG", (24, 24))
 
 
-@pytest.mark.parametrize(("intent", "kept"), [("replace", True), ("remove", True), ("", True), ("recolour", False)])
-def test_the_old_object_counts_unless_the_whole_mask_is_painted(intent, kept):
+@pytest.mark.parametrize(("intent", "whole"), [("replace", False), ("remove", False), ("", False), ("recolour", True)])
+def test_an_intent_says_whether_the_whole_mask_is_painted(intent, whole):
     request = step.read_request(IMAGE, MASK, OUTLINE, caption="a boat", intent=intent, options=OPTIONS)
-    assert (request.object_mask is not None) is kept
+    assert request.paints_whole_mask is whole
 
 
 def test_an_endless_caption_is_an_error():
@@ -142,6 +143,8 @@ def test_the_step_answers_with_pictures_mask_seeds_and_report(pipeline, triton, 
     request = Request(image=IMAGE, mask_image=MASK, caption=b"a boat", seed=5, num_images=2, **intent)
     outputs = model.respond(request)
     assert outputs["used_seed"].tolist() == [[5, 6]]
+    assert outputs["edit_score"].item() == step.UNSEEN
+    assert json.loads(outputs["report"].item())["attempts"] == [1, 1]
     assert outputs["edited_image"].shape == (1, 2)
     assert b'"releases": {"inpaint": 3}' in outputs["report"].item()
     assert 0 < pipeline.metrics.observed["recast_mask_area_ratio"] < 0.2
@@ -180,8 +183,8 @@ def test_a_stream_tells_each_stage_and_ends_with_the_edit(stream, triton):
     assert stages == [(b"parse", 1, 1), (b"mask", 1, 1), (b"inpaint", 1, 2), (b"inpaint", 2, 2)]
     assert [final for _, final in (*told, last)] == [False] * 4 + [True]
     assert ["preview" in outputs for outputs, _ in told] == [False, False, True, True]
-    assert last.outputs.keys() == {"edited_image", "mask_image", "used_seed", "report", "mask_score", "intent",
-                                   "target", "replacement", "parse_score"}  # fmt: skip
+    assert last.outputs.keys() == {"edited_image", "mask_image", "edit_score", "used_seed", "report", "mask_score",
+                                   "intent", "target", "replacement", "parse_score"}  # fmt: skip
 
 
 def test_a_preview_that_nobody_waits_for_ends_the_denoising_at_once(stream, triton, pipeline):
@@ -194,6 +197,6 @@ def test_a_preview_that_nobody_waits_for_ends_the_denoising_at_once(stream, trit
 
 
 def test_progress_tells_the_latents_that_the_model_foresees(pipeline, wanted):
-    progress = next(pipeline.run(wanted, Networks()))
+    progress = next(pipeline.run(wanted, Networks(), None, {}))
     assert isinstance(progress, Progress)
     assert not np.array_equal(progress.sample, progress.denoised)

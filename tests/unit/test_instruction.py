@@ -1,8 +1,9 @@
 import pytest
 
 from serving.errors import EditError
+from serving.language.colours import COLOURS
 from serving.language.instruction import Edit, caption, check_prompt, read_answer, with_article
-from serving.language.referring import COLOURS, Referent, referent, strip_articles
+from serving.language.referring import Referent, referent, strip_articles
 
 
 @pytest.mark.parametrize(

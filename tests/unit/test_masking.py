@@ -14,7 +14,8 @@ from serving.errors import EditError
 from serving.imaging.colour import colour_name
 from serving.imaging.guided_filter import guided_filter
 from serving.imaging.picture import Picture
-from serving.language.referring import COLOURS, Referent, part_landmark
+from serving.language.colours import COLOURS
+from serving.language.referring import Referent, part_landmark
 from serving.segmentation.edit_mask import NARROWEST, WIDEST, bounds, edit_mask, loosened
 from serving.segmentation.grounding import choose, colour_match, split
 from serving.segmentation.regions import find_regions, region
