@@ -124,5 +124,7 @@ class Trial:
 
 
 def scores(edit: Edit) -> str:
-    """Such as "parse 1.00, mask 0.93, edit 0.98"."""
-    return f"parse {edit.parse_score:.2f}, mask {edit.mask_score:.2f}"
+    """Such as "parse 1.00, mask 0.93, edit 0.98 in 2 attempts"."""
+    seen = "not looked at" if edit.edit_score is None else f"{edit.edit_score:.2f}"
+    tries = f" in {edit.attempts} attempts" if edit.attempts > 1 else ""
+    return f"parse {edit.parse_score:.2f}, mask {edit.mask_score:.2f}, edit {seen}{tries}"

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from recast import Client
 from recast.errors import NotAnEdit, ObjectNotFound
+from recast.results import Edit
 from tritonclient.grpc import InferenceServerClient
 
 from benchmarks.quality.cases import LEAST_COVER, Case
@@ -133,7 +134,7 @@ class SecondLook:
         new = wish(case, "replace")
         yield partial(self.miscaptioned, wish(case, "remove"), f"a {new.colour} {new.kind}")
 
-    def _ask(self, wanted: Wish, **options: Any) -> Any:
+    def _ask(self, wanted: Wish, **options: Any) -> Edit:
         case = wanted.case
         return self.client.replace(Image.fromarray(case.scene.image), wanted.prompt, seed=case.seed, **options)
 

@@ -201,6 +201,8 @@ class Answer:
     mask: Image.Image
     parse_score: float = 1.0
     mask_score: float = 1.0
+    edit_score: float | None = None
+    attempts: int = 1
 
 
 def measured(monkeypatch, n: int, paint, verdict: Verdict) -> dict[str, float]:
@@ -281,3 +283,10 @@ def test_the_table_says_how_the_values_spread():
         "| parse right | 1.000 |  |  | ≥ 0.98 |  | 1 |",
         "| remove, shadow left | 1.500 | 1.500 | 1.900 | ≤ 0.05 | ≤ 0.01 | 2 |",
     ]
+
+
+def test_a_shown_edit_says_what_the_server_thinks_of_it():
+    picture = Image.new("RGB", (4, 4))
+    assert edits.scores(Answer(picture, picture)) == "parse 1.00, mask 1.00, edit not looked at"
+    doubtful = Answer(picture, picture, edit_score=0.25, attempts=3)
+    assert edits.scores(doubtful) == "parse 1.00, mask 1.00, edit 0.25 in 3 attempts"
