@@ -1,7 +1,8 @@
 """Does the server know whether an edit worked? `edit_score` and its further attempts against the judge's word.
 
 Edits are asked for as they are meant to be, and so that they go wrong: in two denoising steps at a guidance that
-overdoes it, at a place that another thing half hides, and with the caption of a thing where nothing shall be.
+overdoes it, at a place that another thing half hides, and with the caption of a thing where nothing shall be. Where the
+judge would call the true picture wrong, nothing is asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.quality.cases import LEAST_COVER, Case
 from benchmarks.quality.figures import Tally
 from benchmarks.quality.inpaint_call import Repaint, repainted
 from benchmarks.quality.measures import area_under_curve
+from benchmarks.quality.truth import Truth
 from export.demo import world
 from export.demo.judge import Judge
 
@@ -55,6 +57,18 @@ class Wish:
         box = world.bounds(mask) if self.intent == "replace" and mask.any() else self.case.thing.box
         verdict = judge(after, box)
         return verdict.kind == self.kind and (self.kind is None or verdict.colour == self.colour)
+
+    def can_be_judged(self, judge: Judge) -> bool:
+        """Whether the judge knows the true picture as what was asked for: not where another thing is in its view."""
+        truth, mask = Truth(self.case), self.case.thing.mask
+        if self.intent == "remove":
+            picture = truth.emptied
+        elif self.intent == "recolour":
+            picture = truth.repainted(world.PAINTS[self.colour])
+        else:
+            picture, thing = truth.replaced(str(self.kind), world.PAINTS[self.colour])
+            mask = thing.mask
+        return self.come_true(judge, picture, mask)
 
 
 @dataclass(frozen=True)
@@ -123,16 +137,20 @@ class SecondLook:
         return Outcome(score, wanted.come_true(self.judge, after, mask))
 
     def jobs(self, case: Case) -> Iterator[Callable[[], Outcome | None]]:
-        """Every edit of a case."""
-        for intent in ("replace", "recolour", "remove"):
-            yield partial(self.served, wish(case, intent))
-        for intent in ("replace", "remove"):
-            yield partial(self.served, wish(case, intent), **HASTY)
+        """Every edit of a case of which the judge can tell whether it is right."""
+        wishes = [wish(case, intent) for intent in ("replace", "recolour", "remove")]
+        for wanted in filter(self._can_be_judged, wishes):
+            yield partial(self.served, wanted)
+            if wanted.intent != "recolour":
+                yield partial(self.served, wanted, **HASTY)
+            if wanted.intent == "remove":
+                yield partial(self.miscaptioned, wanted, f"a {wishes[0].colour} {wishes[0].kind}")
         hidden = half_hidden(case)
-        if hidden:
+        if hidden and self._can_be_judged(wish(hidden, "replace")):
             yield partial(self.served, wish(hidden, "replace"))
-        new = wish(case, "replace")
-        yield partial(self.miscaptioned, wish(case, "remove"), f"a {new.colour} {new.kind}")
+
+    def _can_be_judged(self, wanted: Wish) -> bool:
+        return wanted.can_be_judged(self.judge)
 
     def _ask(self, wanted: Wish, **options: Any) -> Edit:
         case = wanted.case
