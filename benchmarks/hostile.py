@@ -69,6 +69,7 @@ def good_inputs(picture: bytes, mask: bytes, sentence: str, target: str) -> dict
         number("seed", 7, np.int64),
         number("num_inference_steps", 1),
         number("guidance_scale", 4, np.float32),
+        number("strength", 1, np.float32),
         words("negative_prompt", "a tree"),
         number("num_images", 1),
         number("max_attempts", 1),

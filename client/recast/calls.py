@@ -59,6 +59,7 @@ def replace(image: Picture, prompt: str, options: EditOptions) -> Call[Edit]:
         _integer("seed", options.get("seed"), np.int64),
         _integer("num_inference_steps", options.get("num_inference_steps"), np.int32),
         _number("guidance_scale", options.get("guidance_scale")),
+        _number("strength", options.get("strength")),
         _text("negative_prompt", options.get("negative_prompt")),
         _integer("num_images", options.get("num_images"), np.int32),
         _integer("max_attempts", options.get("max_attempts"), np.int32),

@@ -33,6 +33,7 @@ from .work_files import answers_on_stdout
 _OPTIONS = (
     (r"\bnum_inference_steps\b", "--steps"),
     (r"\bguidance_scale\b", "--guidance"),
+    (r"^strength\b", "--strength"),
     (r"\bnum_images\b", "--num-images"),
     (r"\bmax_attempts\b", "--max-attempts"),
     (r"\bnegative_prompt\b|\bnegative prompt\b", "--negative-prompt"),

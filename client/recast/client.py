@@ -93,6 +93,9 @@ class Client(_Calls):
             num_inference_steps (int): denoising steps. Where no default is named here, the server has one, and None
                 means it.
             guidance_scale (float): how closely the replacement follows the words.
+            strength (float): above 0, up to 1: the share of the denoising steps that are done, as in diffusers. At 1
+                from noise alone; below it from the picture with noise, so that the old thing's structure stays. By
+                default 1, and less for a new material ("make the chair wooden").
             negative_prompt (str): what must not appear.
             num_images (int): how many variants.
             max_attempts (int): how often the server may paint a variant, each time from another seed, until it sees

@@ -112,6 +112,7 @@ def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
         seed=arguments.seed,
         num_inference_steps=arguments.steps,
         guidance_scale=arguments.guidance,
+        strength=arguments.strength,
         negative_prompt=arguments.negative_prompt,
         num_images=arguments.num_images,
         max_attempts=arguments.max_attempts,

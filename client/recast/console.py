@@ -82,12 +82,18 @@ class Line:
 
     doing: str
     bar: str = ""
+    steps: int = 0
+    """The denoising steps of one attempt, as soon as they are known."""
 
     def show(self, progress: Progress) -> None:
-        """Say on the line that a step is done, and how far the painting is."""
-        painted = progress.step / progress.steps if progress.stage == "inpaint" else 0.0
+        """Say on the line that a step is done, and how far the painting is: the bar starts anew with each attempt."""
         done = {"parse": "sentence read", "mask": "object found"}
-        state = done.get(progress.stage, f"step {progress.step} of {progress.steps}")
+        painted, state = 0.0, done.get(progress.stage, "")
+        if not state:
+            self.steps = self.steps or progress.steps
+            step = progress.step - (progress.steps - self.steps)
+            again = "it went wrong, trying again: " if progress.steps > self.steps else ""
+            painted, state = step / self.steps, f"{again}step {step} of {self.steps}"
         self.bar = f"[{'#' * round(BAR * painted):<{BAR}}] {state}  "
 
 

@@ -15,6 +15,7 @@ from .pictures import decoded
 class Progress:
     """One step of an edit is done: number `step` of the `steps` of `stage`, which is "parse", "mask" or "inpaint".
 
+    When the server paints again what went wrong, `step` counts on and `steps` grows by those of the new attempt.
     `preview_jpeg`, when previews were asked for, shows the square around the object as it stands after the step.
     """
 
@@ -124,8 +125,8 @@ class ParseResult:
 class MaskResult:
     """Where an object is, at the picture's own size, as 8-bit PNG files.
 
-    `object_mask` is the object's own outline; `mask` is what an edit of the asked intent would replace:
-    grown, loosened, feathered. `mask_score` is 0 … 1.
+    `object_mask` is the object's own outline, with its shadow where the asked intent takes the object away; `mask` is
+    what such an edit would replace: grown, loosened, feathered. `mask_score` is 0 … 1.
     """
 
     mask_png: bytes = field(repr=False)

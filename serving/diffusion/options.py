@@ -2,7 +2,9 @@
 
 import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from serving.errors import EditError
 from serving.intents import MAX_PROMPT_CHARS
@@ -22,13 +24,18 @@ DRAWN_SEEDS = 2**32
 @dataclass(frozen=True)
 class Options:
     """Checked options of one request. Image i of `num_images` is made from seed + i, and where that goes wrong from
-    another, in `max_attempts` at most."""
+    another, in `max_attempts` at most.
+
+    `strength` is diffusers': the share of the denoising steps that are done, from the picture with as much noise as
+    they take away; at 1 from noise alone. None: what the intent of the edit has.
+    """
 
     seed: int
     num_inference_steps: int
     guidance_scale: float
     negative_prompt: str = ""
     num_images: int = 1
+    strength: float | None = None
     max_attempts: int = 1
 
     @property
@@ -53,6 +60,7 @@ class Options:
         guidance_scale: float,
         negative_prompt: str,
         num_images: int,
+        strength: float | None = None,
         max_attempts: int = ATTEMPTS,
     ) -> "Options":
         """Options from a request's values, `seed` drawn when None. Raises EditError."""
@@ -66,7 +74,27 @@ class Options:
         if len(negative_prompt) > MAX_PROMPT_CHARS:
             raise EditError("invalid_prompt", f"the negative prompt has {len(negative_prompt)} characters; "
                                               f"send at most {MAX_PROMPT_CHARS}.")  # fmt: skip
-        return cls(seed, num_inference_steps, guidance_scale, negative_prompt, num_images, max_attempts)
+        if strength is not None:
+            strength = _checked_strength(strength, num_inference_steps)
+        return cls(seed, num_inference_steps, guidance_scale, negative_prompt, num_images, strength, max_attempts)
+
+    def with_default_strength(self, strength: float) -> "Options":
+        """With `strength`, or a little more where no denoising step would be left, unless the request chose one."""
+        if self.strength is not None:
+            return self
+        return replace(self, strength=max(strength, 1 / self.num_inference_steps))
+
+
+def _checked_strength(strength: float, num_inference_steps: int) -> float:
+    """The strength as the caller wrote it: 0.7 comes as 0.69999999 in FP32, and would lose a denoising step."""
+    strength = float(np.format_float_positional(np.float32(strength)))
+    if not 0 < strength <= 1:  # NaN is not, too
+        raise EditError("invalid_option", f"strength is {strength:g}; send a number above 0, up to 1.")
+    if int(num_inference_steps * strength) < 1:
+        raise EditError("invalid_option", f"strength {strength:g} leaves none of num_inference_steps "
+                        f"{num_inference_steps}; send a strength from {math.ceil(100 / num_inference_steps) / 100:g} "
+                        "on.")  # fmt: skip
+    return strength
 
 
 def check_preview_side(side: int | None) -> int | None:

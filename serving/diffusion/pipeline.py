@@ -97,7 +97,8 @@ def denoise_canvas(
 ) -> Iterator[Progress]:
     """The latents, float32 [seeds, channels, h, w], after each denoising step; the last sample is the result.
 
-    `masked_image_latents` is `encode_images` of `masked_image(canvas)`, [1, channels, h, w].
+    `masked_image_latents` is `encode_images` of `masked_image(canvas)`, [1, channels, h, w]. With a strength below 1
+    the loop starts from the canvas as it is, hole and all.
     """
     hole = latent_hole(canvas, assets.settings.vae_factor)
     prompt_embeds = encode_prompt(assets, infer, caption, options)
@@ -105,4 +106,7 @@ def denoise_canvas(
         infer, np.concatenate([hole, masked_image_latents], axis=1), prompt_embeds, options.guidance_scale
     )
     noise = noise_sampler(seeds, masked_image_latents.shape[1:])
-    return denoise(model, assets.plan(options.num_inference_steps), noise)
+    strength = 1.0 if options.strength is None else options.strength
+    picture_latents = None if strength == 1 else encode_images(assets, infer, canvas.image[None])
+    plan = assets.plan(options.num_inference_steps, strength)
+    return denoise(model, plan, noise, picture_latents)

@@ -24,6 +24,8 @@ DARKEST = 4.0
 """Below this, of 255, nothing can be said of light."""
 MISSED = 24.0
 """A difference, of 255, that is no background painted again."""
+CRUMB, CRUMB_SHARE = 40.0, 0.01
+"""What differs by so much, of 255, and is no larger than this share of the old thing, is a crumb of it."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,13 @@ def changed_part(generated: np.ndarray, canvas: Canvas, object_mask: np.ndarray)
 def painted_part(generated: np.ndarray, canvas: Canvas, object_mask: np.ndarray, thing: np.ndarray) -> np.ndarray:
     """`changed_part` where a second look knows the new `thing`: all but both things and their shadows stays.
 
-    `thing`, float32 [size, size] in 0 … 1, is its soft outline. What differs strongly and touches a thing is the part
-    of it that its outline missed.
+    `thing`, float32 [size, size] in 0 … 1, is its soft outline. What differs strongly and touches it is the part of it
+    that its outline missed. `object_mask` has the old thing's shadow already; of it only crumbs are missed, for what
+    is larger is the background drawn a little elsewhere, and the picture has it right.
     """
     unit = max(1, canvas.image.shape[0] // 64)
     hole = canvas.mask > 0
-    old, new = dilate(object_mask > 0.25, unit), dilate(thing > 0.25, 1)
+    old, new = dilate(object_mask > 0.25, max(1, unit - 1)), dilate(thing > 0.25, 1)
     after, before = (np.maximum(gaussian_blur(image, 1), DARKEST) for image in (generated, canvas.image))
     red, green, blue = cv2.split(np.log(after / before))  # numpy takes ten times as long over a last axis of 3
     light = (red + green + blue) / 3
@@ -100,11 +103,19 @@ def painted_part(generated: np.ndarray, canvas: Canvas, object_mask: np.ndarray,
     noise = float(np.percentile(np.abs(light[ring]), 75)) if ring.any() else 0.0
     low, high = max(SHADOW[0], 1.5 * noise), max(SHADOW[1], 3 * noise)
     difference = window_mean(np.maximum.reduce(cv2.split(np.abs(generated - canvas.image))), 1)
-    missed = (difference > MISSED) & hole & dilate(old | new, 2 * unit)
-    whole = old | new | reconstruct(old | new, missed | old | new)
-    shadows = _shadow(-light, new, ground, low, high) | _shadow(light, old, ground, low, high)
-    part = fill_holes(erode(dilate(whole | shadows, unit), unit))
+    missed = (difference > MISSED) & hole & dilate(new, 2 * unit)
+    whole = new | reconstruct(new, missed | new) | _shadow(-light, new, ground, low, high)
+    part = fill_holes(erode(dilate(whole, unit), unit)) | old | _crumbs((difference > CRUMB) & hole, old)
     return np.maximum(gaussian_blur(dilate(part, 1).astype(np.float32), 1), thing)
+
+
+def _crumbs(strange: np.ndarray, thing: np.ndarray) -> np.ndarray:
+    """Small pieces of the bool mask `strange` that touch `thing`, both [size, size]: the tips that its mask missed."""
+    near = strange & ~thing & dilate(thing, max(2, len(thing) // 32))
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(near.view(np.uint8), connectivity=8)
+    small = facts[:, cv2.CC_STAT_AREA] <= CRUMB_SHARE * thing.sum()
+    small[0] = False
+    return reconstruct(thing, thing | small[labels])
 
 
 def _shadow(darker: np.ndarray, thing: np.ndarray, ground: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -140,9 +151,16 @@ def feather(part: np.ndarray, canvas: Canvas, mask: np.ndarray, crop: Crop) -> n
     return np.rint(wanted * taken).astype(np.uint8)
 
 
-def paste(picture: Picture, generated: np.ndarray, blend: np.ndarray, crop: Crop) -> Picture:
-    """A copy of `picture` with `generated`, float32 [size, size, 3] in 0 … 255, laid in by `blend` (see `feather`)."""
-    return picture.blend(crop.mask_box, np.clip(crop.restore(generated), 0, 255), blend)
+def paste(
+    picture: Picture, generated: np.ndarray, blend: np.ndarray, crop: Crop, alpha: np.ndarray | None = None
+) -> Picture:
+    """A copy of `picture` with `generated`, float32 [size, size, 3] in 0 … 255, laid in by `blend` (see `feather`).
+
+    `alpha`, float32 [size, size] in 0 … 1, is that of `generated`; None keeps the picture's.
+    """
+    if alpha is not None:
+        alpha = np.clip(crop.restore(alpha[..., None])[..., 0], 0, 1)
+    return picture.blend(crop.mask_box, np.clip(crop.restore(generated), 0, 255), blend, alpha)
 
 
 def background_difference(before: Picture, after: Picture, mask: np.ndarray) -> int:

@@ -35,6 +35,8 @@ COLOURS: dict[str, Rgb] = {
 """RGB of the colour words that an object can be picked by, 0 … 255."""
 GREYISH = 0.03
 """Chroma in Oklab below which a colour has no hue to speak of."""
+ALIKE = 0.3
+"""Distance, where names are told apart, within which two names may be of one colour."""
 BASIC = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "grey", "white")
 """The basic colour terms (Berlin and Kay 1969): every model knows them, and two of them name a mixture."""
 
@@ -86,18 +88,21 @@ _NAMES: dict[str, Rgb] = {
     **{_joined(name): rgb for name, rgb in COLOURS.items()},
 }
 
-_EXACT = re.compile(
+EXACT = re.compile(
     r"(?<![\w#&])(?:hex(?: ?code)? )?#(?:[0-9a-f]{6}|[0-9a-f]{3})(?!\w)"
     r"|(?<![\w#&])hex(?: ?code)? [0-9a-f]{6}(?!\w)"
     r"|(?<![\w#&])(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{6}(?!\w)"
     r"|(?<!\w)(?:rgb|hsl)\(\s*[\d.]+%?\s*,\s*[\d.]+%?\s*,\s*[\d.]+%?\s*\)",
     re.IGNORECASE,
 )
-_FILLERS = frozenset(
-    """
-    a an the in of to colour color coloured colored shade tone hue tint paint painted solid plain all one
-    matte matt glossy gloss shiny metallic satin medium
-    """.split()
+"""An exact value. Without its mark it has six digits and both kinds of them: "facade" and "123456" are none."""
+_EXACT_WITH_WORD = re.compile(  # "#100 bus" has a number
+    rf"(?!#\d{{3}} \w)(?:\b(?:{'|'.join(COLOURS)}) \(?)?(?:{EXACT.pattern})\)?",
+    re.IGNORECASE,
+)
+FILLERS = frozenset("a an the in of to colour color coloured colored shade tone hue tint paint painted all one".split())
+FINISHES = frozenset(
+    "matte matt glossy gloss shiny metallic satin medium solid plain pure classic nice lovely warm cool".split()
 )
 """Words beside a colour that do not change its paint."""
 
@@ -108,9 +113,8 @@ def paint_of(phrase: str) -> Rgb | None:
     Words ("olive green"), shades ("dark green", "pale sky-blue"), mixtures ("blue-green", "reddish brown") and exact
     values ("#C0392B", "#c03", "c0392b", "rgb(192, 57, 43)"). An exact value beside a word is the one meant.
     """
-    if exact := _EXACT.search(phrase):
-        rest = phrase[: exact.start()] + " " + phrase[exact.end() :]
-        words = _words(rest)
+    if exact := EXACT.search(phrase):
+        words = _words(phrase[: exact.start()] + " " + phrase[exact.end() :])
         return _exact(exact[0]) if not words or _of_words(words) else None
     words = _words(phrase)
     return _of_words(words) if words else None
@@ -120,6 +124,11 @@ def nearest_word(rgb: Rgb, words: Sequence[str] = BASIC) -> str:
     """The one of `words`, keys of COLOURS, that people would call the colour by."""
     alike = [word for word in words if _greyish(COLOURS[word]) == _greyish(rgb)]
     return min(alike or words, key=lambda word: math.dist(_naming(rgb), _naming(COLOURS[word])))
+
+
+def in_plain_words(phrase: str) -> str:
+    """The phrase with the nearest word for an exact value and a colour before it: "red #C0392B car" -> "red car"."""
+    return _EXACT_WITH_WORD.sub(lambda found: nearest_word(paint_of(found[0]) or COLOURS["grey"]), phrase)
 
 
 def _greyish(rgb: Rgb) -> bool:
@@ -139,12 +148,12 @@ def _exact(text: str) -> Rgb | None:
         red, green, blue = ImageColor.getrgb(digits if re.match(r"#|rgb|hsl", digits) else f"#{digits}")[:3]
     except ValueError:
         return None
-    return (red, green, blue) if max(red, green, blue) <= 255 else None
+    return (red, green, blue) if 0 <= min(red, green, blue) <= max(red, green, blue) <= 255 else None
 
 
 def _words(phrase: str) -> list[str]:
     words = re.sub(r"[\s\-()\"'“”‘’]+", " ", phrase.lower()).replace("gray", "grey").strip(" ,.;:!?").split()
-    return [word for word in words if word not in _FILLERS]
+    return [word for word in words if word not in FILLERS | FINISHES]
 
 
 def _of_words(words: list[str]) -> Rgb | None:
@@ -156,21 +165,27 @@ def _of_words(words: list[str]) -> Rgb | None:
         if first.endswith("ish"):
             return _tinted(first)
         prefix = next((name for name in SHADES if first.startswith(name) and first[len(name) :] in _NAMES), None)
-        return _shaded(prefix, _NAMES[first[len(prefix) :]]) if prefix else None
+        return shaded(prefix, _NAMES[first[len(prefix) :]]) if prefix else None
     if first == "very" and words[1] in SHADES:
         rgb = _of_words(words[1:])
-        return _shaded(words[1], rgb) if rgb else None
+        return shaded(words[1], rgb) if rgb else None
     if first in SHADES:
         rgb = _of_words(words[1:])
-        return _shaded(first, rgb) if rgb else None
+        return shaded(first, rgb) if rgb else None
     if first.endswith("ish"):
         tint, rgb = _tinted(first), _of_words(words[1:])
         return _mixed(rgb, tint, 0.3) if rgb and tint else None
+    return _of_two_names(words)
+
+
+def _of_two_names(words: list[str]) -> Rgb | None:
+    """ "blue-green" lies between the two, "navy blue" and "tomato red" are the first, "cream red" is nothing."""
     for cut in range(len(words) - 1, 0, -1):
-        head, tail = "".join(words[:cut]), "".join(words[cut:])
-        if head in _NAMES and tail in _NAMES:
-            # "navy blue" and "tomato red" say the same thing twice, "blue-green" lies between the two.
-            return _mixed(_NAMES[head], _NAMES[tail], 0.5) if head in BASIC else _NAMES[head]
+        head, tail = _NAMES.get("".join(words[:cut])), _NAMES.get("".join(words[cut:]))
+        if head and tail:
+            if words[0] not in BASIC and math.dist(_naming(head), _naming(tail)) < ALIKE:
+                return head
+            return _mixed(head, tail, 0.5) if words[0] in COLOURS else None
     return None
 
 
@@ -213,7 +228,8 @@ SHADES: dict[str, Shade] = {
 """What a shade does to a colour: about how far apart people name them."""
 
 
-def _shaded(shade: str, rgb: Rgb) -> Rgb:
+def shaded(shade: str, rgb: Rgb) -> Rgb:
+    """A colour in one of SHADES."""
     lightness, a, b = oklab(rgb)
     hue = math.atan2(b, a)
     lightness, chroma = SHADES[shade](lightness, math.hypot(a, b), hue)

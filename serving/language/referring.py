@@ -3,11 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from serving.language.colours import COLOURS
+from serving.language.colours import COLOURS, FILLERS, in_plain_words, paint_of
 
 ARTICLES = frozenset("the a an this that these those my your our his her its their some any another".split())
-
-_SHADES = "light|dark|bright|pale|deep"
 
 _SIDES = {
     "left": r"(?:(?:on|at|to) (?:the |my )?)?(?:far )?left(?:[- ]?(?:hand|most))?(?: (?:side|one|corner))?",
@@ -46,7 +44,7 @@ def referent(phrase: str) -> Referent:
 
     Words that are neither stay in the noun; so does a word that would otherwise leave no noun ("the orange").
     """
-    rest = strip_articles(" ".join(phrase.lower().split()))
+    rest = strip_articles(in_plain_words(" ".join(phrase.lower().split())))
     side = None
     for name, pattern in _SIDES.items():
         without = " ".join(re.sub(rf"(?<![\w-])(?:{pattern})(?![\w-])", " ", rest, count=1).split())
@@ -55,12 +53,22 @@ def referent(phrase: str) -> Referent:
             break
     colour = None
     words = "|".join(COLOURS)
-    pattern = rf"\b(?:(?:{_SHADES}) )?({words})(?: and (?:{words}))*\b"
-    if found := re.search(pattern, rest):
-        without = " ".join((rest[: found.start()] + rest[found.end() :]).split())
-        if without:
-            rest, colour = without, found[1]
+    if found := re.search(rf"\b({words})(?: and (?:{words}))*\b", rest):
+        for start in _starts(rest, found):
+            if without := " ".join((rest[:start] + rest[found.end() :]).split()):
+                rest, colour = without, found[1]
+                break
     return Referent(rest, colour, side)
+
+
+def _starts(phrase: str, colour: re.Match[str]) -> list[int]:
+    """Where the colour's name may start, the longest first: "dark olive green boat" -> at dark, olive, green."""
+    starts = [colour.start()]
+    for word in reversed(list(re.finditer(r"[^\s-]+", phrase[: colour.start()]))):
+        if word[0] in FILLERS or paint_of(phrase[word.start() : colour.end(1)]) is None:
+            break
+        starts.insert(0, word.start())
+    return starts
 
 
 def strip_articles(phrase: str) -> str:

@@ -20,6 +20,8 @@ from serving.diffusion.pipeline import decode_latents
 from serving.errors import EditError
 from serving.imaging.picture import decode, decode_mask, encode, encode_mask
 from serving.intents import INTENTS, MAX_PROMPT_CHARS
+from serving.language.colours import paint_of
+from serving.language.materials import material_paint
 from serving.segmentation.second_look import Wish
 from serving.steps.bls import Caller
 from serving.steps.metrics import Metrics
@@ -56,6 +58,7 @@ class InpaintPipeline:
             guidance_scale=scalar(request, "guidance_scale", settings.guidance_scale),
             negative_prompt=text(request, "negative_prompt", ""),
             num_images=scalar(request, "num_images", 1),
+            strength=scalar(request, "strength"),
             max_attempts=scalar(request, "max_attempts", ATTEMPTS),
         )
 
@@ -67,6 +70,7 @@ class InpaintPipeline:
         At the end, whoever ended it, the denoising steps done and those left are counted. Raises EditError,
         `cancelled` before the denoising step that nobody waits for.
         """
+        caller.check()  # a recolour by paint calls no network that would
         progress = None
         try:
             look = partial(self.lookers.look, report, wish, caller)
@@ -123,27 +127,43 @@ class InpaintPipeline:
 
 
 def read_request(
-    image: bytes, mask_image: bytes, object_mask: bytes | None, *, caption: str, intent: str, options: Options
+    image: bytes,
+    mask_image: bytes,
+    object_mask: bytes | None,
+    *,
+    caption: str,
+    intent: str,
+    replacement: str,
+    options: Options,
 ) -> InpaintRequest:
     """The request whose pictures are given as files; `intent` is one of INTENTS or "". Raises EditError.
 
-    `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
+    `object_mask` is the old object with its shadow: always replaced, whatever else of the mask is kept.
+    Where the intent's pixels come by paint and `replacement` names a colour, they do, unless the caller chose a
+    strength: that is the diffusion model's, which then starts from the object in that colour, or a material's own.
     """
-    if len(caption) > MAX_PROMPT_CHARS:
-        raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
+    for name, words in (("caption", caption), ("replacement", replacement)):
+        if len(words) > MAX_PROMPT_CHARS:
+            raise EditError("invalid_prompt", f"the {name} is too long; send at most {MAX_PROMPT_CHARS} characters.")
     picture = decode(image)
     mask = decode_mask(mask_image, picture.size)
+    by_paint = bool(intent) and INTENTS[intent].pixels == "paint"
+    paint = paint_of(replacement) if by_paint else None
+    underpaint = paint or material_paint(replacement) if by_paint else None
+    if options.strength is not None:
+        paint = None
+    if intent:
+        options = options.with_default_strength(INTENTS[intent].strength)
+    if by_paint and paint is None:
+        object_mask = None
     old = None if object_mask is None else decode_mask(object_mask, picture.size)
-    return InpaintRequest(
-        picture, mask, caption, options, old, paints_whole_mask=bool(intent) and INTENTS[intent].paints_whole_mask
-    )
+    return InpaintRequest(picture, mask, caption, options, old, paint, underpaint)
 
 
 def read_wish(intent: str, target: str, caption: str, replacement: str) -> Wish | None:
     """What shall be seen after the edit; None where that is not said. Raises EditError for endless words."""
-    for name, words in (("target", target), ("replacement", replacement)):
-        if len(words) > MAX_PROMPT_CHARS:
-            raise EditError("invalid_prompt", f"the {name} is too long; send at most {MAX_PROMPT_CHARS} characters.")
+    if len(target) > MAX_PROMPT_CHARS:
+        raise EditError("invalid_prompt", f"the target is too long; send at most {MAX_PROMPT_CHARS} characters.")
     return Wish.of(intent, target, caption, replacement)
 
 
@@ -156,6 +176,7 @@ class TritonPythonModel(Step):
         options = self.pipeline.options(request)
         report = merged(*(read_report(text(request, name, "{}"), name) for name in ("parse_report", "mask_report")))
         intent, caption = known_intent(request), text(request, "caption")
+        replacement = text(request, "replacement", "")
         started = time.perf_counter()
         wanted = read_request(
             blob(request, "image"),
@@ -163,7 +184,8 @@ class TritonPythonModel(Step):
             blob(request, "object_mask", None),
             caption=caption,
             intent=intent,
+            replacement=replacement,
             options=options,
         )
-        wish = read_wish(intent, text(request, "target", ""), caption, text(request, "replacement", ""))
+        wish = read_wish(intent, text(request, "target", ""), caption, replacement)
         return self.pipeline.outputs(result_of(self.pipeline.run(wanted, caller, wish, report)), report, started)

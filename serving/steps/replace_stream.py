@@ -52,6 +52,7 @@ class TritonPythonModel(StreamingStep):
             masked["object_mask"].item(),
             caption=caption,
             intent=intent,
+            replacement=replacement,
             options=options,
         )
         wish = read_wish(intent, target, caption, replacement)

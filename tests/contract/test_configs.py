@@ -28,6 +28,7 @@ REPLACE_INPUTS = {
     "seed": ("TYPE_INT64", [1], True),
     "num_inference_steps": ("TYPE_INT32", [1], True),
     "guidance_scale": ("TYPE_FP32", [1], True),
+    "strength": ("TYPE_FP32", [1], True),
     "negative_prompt": ("TYPE_STRING", [1], True),
     "num_images": ("TYPE_INT32", [1], True),
     "max_attempts": ("TYPE_INT32", [1], True),

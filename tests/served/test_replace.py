@@ -104,10 +104,11 @@ def test_what_went_wrong_is_painted_again_from_a_seed_that_repeats_it(client, sc
     assert (again.png, again.edit_score) == (best.png, best.edit_score)
 
 
-def test_guidance_and_negative_prompt_change_the_picture(edit, scenes):
+def test_guidance_strength_and_negative_prompt_change_the_picture(edit, scenes):
     plain = edit(2).png
     assert edit(2, guidance_scale=1.0).png != plain
     assert edit(2, negative_prompt="a red boat").png != plain
+    assert edit(2, strength=0.5).png != plain
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])

@@ -22,7 +22,7 @@ def test_an_exact_value_is_that_colour(phrase):
     [
         ("#c03", (204, 0, 51)), ("#000", (0, 0, 0)), ("hex 000000", (0, 0, 0)), ("hsl(0, 100%, 50%)", (255, 0, 0)),
         ("Red", COLOURS["red"]), ("the colour red", COLOURS["red"]), ("red-coloured", COLOURS["red"]),
-        ("metallic blue", COLOURS["blue"]), ("a shade of blue", COLOURS["blue"]), ("gray", COLOURS["grey"]),
+        ("metallic blue", COLOURS["blue"]), ("a nice shade of blue", COLOURS["blue"]), ("gray", COLOURS["grey"]),
         ("sky blue", (135, 206, 235)), ("sky-blue", (135, 206, 235)), ("skyblue", (135, 206, 235)),
         ("olive green", (107, 125, 50)), ("navy blue", COLOURS["navy"]), ("tomato red", (255, 99, 71)),
         ("British racing green", (11, 66, 40)), ("slate gray", (96, 108, 120)),
@@ -38,7 +38,7 @@ def test_a_name_is_its_paint(phrase, expected):
         "wooden", "leather", "striped", "rainbow", "two-tone", "brown leather", "striped red", "red stripes",
         "blue and white", "blue or green", "dark", "light", "neon", "darker", "", "a", "-", "transparent", "old",
         "facade", "decade", "123456", "#1", "#1 mug", "#12", "#C0392B and white", "#C0392BF", "rgb(300, 0, 0)",
-        "&#8217;", "snow", "brick", "the colour of the sky",
+        "hsl(0, 0%, 120%)", "&#8217;", "snow", "brick", "the colour of the sky",
     ],
 )  # fmt: skip
 def test_what_is_no_plain_colour_has_no_paint(phrase):

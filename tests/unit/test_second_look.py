@@ -145,10 +145,11 @@ def test_what_lies_outside_the_hole_has_not_gone():
 
 
 def test_only_the_things_and_their_shadows_are_painted(canvas):
-    canvas.image[90:96, 42:58] *= 0.7  # the old thing's shadow
+    shadow = box(42, 90, 58, 96)
+    canvas.image[shadow] *= 0.7
     generated = painted() + np.random.default_rng(1).normal(0, 4, canvas.image.shape).astype(np.float32)
     generated[90:96, 62:88] *= 0.7
-    part = painted_part(generated, canvas, OLD.astype(np.float32), NEW.astype(np.float32))
+    part = painted_part(generated, canvas, (OLD | shadow).astype(np.float32), NEW.astype(np.float32))
     assert part[OLD | NEW].min() > 0.85
     assert part[box(43, 90, 57, 95) | box(63, 90, 87, 95)].min() > 0.85
     assert part[30:34, 64:100].max() == 0
@@ -160,6 +161,20 @@ def test_what_the_outline_missed_of_a_thing_is_painted_too(canvas):
     ear = box(70, 46, 74, 50)
     generated[ear] = BLUE
     assert painted_part(generated, canvas, OLD.astype(np.float32), NEW.astype(np.float32))[ear].min() > 0.85
+
+
+def test_of_an_old_thing_only_crumbs_are_missed(canvas):
+    nothing = np.zeros((SIDE, SIDE), np.float32)
+    generated = canvas.image.copy()
+    generated[OLD] = canvas.image[0, 0]
+    x = int(np.flatnonzero(OLD.any(axis=0))[-1]) + 1
+    y = int(np.flatnonzero(OLD.any(axis=1))[0])
+    crumb, drawn_elsewhere = box(x, y, x + 3, y + 3), box(x, y + 20, x + 15, y + 24)
+    generated[crumb | drawn_elsewhere] += 90
+    part = painted_part(generated, canvas, OLD.astype(np.float32), nothing)
+    assert part[OLD].min() > 0.85
+    assert part[crumb].mean() > 0.8
+    assert part[box(x + 6, y + 20, x + 15, y + 24)].max() < 0.1
 
 
 class Calls:
