@@ -45,7 +45,7 @@ export: $(READY)  ## the demo weights as release 1 in model_repository/ (does no
 serve: export  ## run the server until Ctrl-C: gRPC on 8001, HTTP on 8000, metrics on 8002
 	@$(BIN)/python -m serving
 
-quality: export  ## score 200 held-out scenes through the served ensemble, with a contact sheet
+quality: export  ## edits of 200 held-out scenes against the truth, twelve of them to look at (15 minutes)
 	@$(BIN)/python -m benchmarks.quality
 
 load: export  ## a minute of Locust against a server of its own; HTML, CSV and plots in build/load/

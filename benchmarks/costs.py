@@ -28,7 +28,7 @@ from recast import Client
 
 from benchmarks.in_process import InProcess
 from benchmarks.load.growth import memory
-from benchmarks.quality import REPOSITORY, RESULTS, cases
+from benchmarks.quality.cases import REPOSITORY, RESULTS, cases
 from export.demo import world
 from export.demo.sentences import held_out
 from serving.language.model import LanguageModel, chat_prompt

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from recast import Client
 
-from benchmarks.quality import REPOSITORY, cases
+from benchmarks.quality.cases import REPOSITORY, cases
 from export.demo import world
 from serving.launcher.server import start
 from serving.launcher.server_options import ServerOptions
