@@ -35,7 +35,7 @@ STAGES = (
     Stage("train_unet", "inpaint", (120, 1.5), (32, 256), ("--side", "128")),
     Stage("train_unet", "inpaint", (90, 2.5), (32, 256), ("--side", "192", "--continue")),
     Stage("distil_unet", "inpaint_lcm", (60, 1.2), (32, 128), ("--teacher", "{out}/inpaint")),
-    Stage("judge", "judge", (12, 0.4), (48, 256)),
+    Stage("judge", "judge", (12, 1.0), (48, 256)),
 )
 """Drawing and encoding the crops comes on top: export/README.md says how long."""
 
@@ -62,8 +62,9 @@ def main() -> int:
     options = parser.parse_args()
     for stage in STAGES:
         started = time.monotonic()
-        print(f"== {stage.script} {' '.join(stage.more)}", flush=True)
-        code = subprocess.run(command(stage, options), check=False).returncode
+        order = command(stage, options)
+        print("==", *order[2:], flush=True)
+        code = subprocess.run(order, check=False).returncode
         if code:
             return code
         print(f"== {stage.script}: {(time.monotonic() - started) / 60:.1f} minutes", flush=True)

@@ -68,7 +68,7 @@ class Run:
 
     def __init__(self, name: str, options: argparse.Namespace, peak: float, warmup: int = 200):
         self.name, self.peak, self.warmup = name, peak, warmup
-        self.state_file = options.work / f"{name}.pt"
+        self.state_file, self.device = options.work / f"{name}.pt", options.device
         self.budget = options.minutes * 60
         self.step, self.spent, self._mark, self._told = 0, 0.0, time.monotonic(), 0.0
         self._loss: float | None = None
@@ -89,7 +89,7 @@ class Run:
     def resume(self, **parts) -> None:
         """Load the state of an earlier, interrupted run into `parts` (anything with load_state_dict)."""
         if self.state_file.exists():
-            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
             self.step, self.spent = state.pop("step"), state.pop("spent")
             for name, part in parts.items():
                 part.load_state_dict(state[name])
