@@ -20,7 +20,7 @@ from serving.imaging import picture
 from serving.language.instruction import Edit, caption, read_answer
 from serving.language.model import LanguageModel
 from serving.onnx_backend.network import Network
-from serving.segmentation.edit_mask import edit_mask
+from serving.segmentation.edit_mask import edit_masks
 from serving.segmentation.segmenter import Masker
 
 
@@ -60,10 +60,11 @@ class InProcess:
         return picture.encode(result.images[0])
 
     def mask(self, image: bytes, wish: Edit) -> tuple[bytes, bytes]:
-        """The edit's mask and the object's outline, as PNG files."""
-        found = self.masker.find(picture.decode(image), wish.target, self._segment)
-        mask = edit_mask(found.object_mask, wish.intent, found.others)
-        return picture.encode_mask(mask), picture.encode_mask(found.object_mask)
+        """The edit's mask and the old object's, as PNG files: see `edit_masks`."""
+        decoded = picture.decode(image)
+        found = self.masker.find(decoded, wish.target, self._segment)
+        mask, old = edit_masks(decoded, found.object_mask, found.others, wish.intent)
+        return picture.encode_mask(mask), picture.encode_mask(old)
 
     def inpaint(
         self,

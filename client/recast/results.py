@@ -116,8 +116,8 @@ class ParseResult:
 class MaskResult:
     """Where an object is, at the picture's own size, as 8-bit PNG files.
 
-    `object_mask` is the object's own outline; `mask` is what an edit of the asked intent would replace:
-    grown, loosened, feathered. `mask_score` is 0 … 1.
+    `object_mask` is the object's own outline, with its shadow where the asked intent takes the object away; `mask` is
+    what such an edit would replace: grown, loosened, feathered. `mask_score` is 0 … 1.
     """
 
     mask_png: bytes = field(repr=False)

@@ -111,7 +111,7 @@ def read_request(
 ) -> InpaintRequest:
     """The request whose pictures are given as files; `intent` is one of INTENTS or "". Raises EditError.
 
-    `object_mask` is the old object before its mask was loosened: always replaced, whatever else of the mask is kept.
+    `object_mask` is the old object with its shadow: always replaced, whatever else of the mask is kept.
     """
     if len(caption) > MAX_PROMPT_CHARS:
         raise EditError("invalid_prompt", f"the caption is too long; send at most {MAX_PROMPT_CHARS} characters.")
