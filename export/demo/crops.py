@@ -21,9 +21,11 @@ from export.demo.plans import Placed, Plan
 from serving.imaging.crop import Crop, choose_crop
 from serving.imaging.morphology import dilate, erode
 from serving.imaging.picture import Picture
-from serving.segmentation.edit_mask import edit_mask
+from serving.segmentation.edit_mask import edit_mask, edit_masks
 
 SIZE = 192
+NO_OTHERS = np.zeros((1, 1), bool)
+"""Things like the one meant that shall stay: in a crop there are none."""
 SHARES = {"replace": 0.46, "remove": 0.17, "add": 0.15, "background": 0.14, "recolour": 0.08}
 """How many crops show which kind of edit."""
 CUT_OUTS = 0.06
@@ -79,15 +81,11 @@ def example(seed: int) -> Example:
 def _replace(rng: np.random.Generator, planned: Plan) -> Drawn:
     """Another thing where one of the scene stood; what else stood in the way is gone before and after."""
     old, others = _choose(rng, planned)
-    size = world.own_size(planned)
-    hole = edit_mask(_as_found(rng, _outline(old, planned, size)), "replace")
-    new = _fitting(rng, planned, hole)
-    planned = replace(planned, things=_beside(others, hole))
-    before = _canvas(planned, size)
-    after = before.copy()
-    world.stand(before, old, planned)
-    world.stand(after, new, planned)
-    return Drawn(np.asarray(before), np.asarray(after), hole, captions.of_thing(rng, new), new)
+    before, _, outline = _before_and_after(planned, others, old, None)
+    hole = _hole(rng, before, outline, "replace")
+    new = _fitting(rng, planned, hole, old)
+    before, after, _ = _before_and_after(planned, _beside(others, hole), old, new)
+    return Drawn(before, after, hole, captions.of_thing(rng, new), new)
 
 
 def _recolour(rng: np.random.Generator, planned: Plan) -> Drawn:
@@ -95,31 +93,31 @@ def _recolour(rng: np.random.Generator, planned: Plan) -> Drawn:
     colour = str(rng.choice(world.COLOURS))
     new = replace(old, colour=colour, paint=world.vary(rng, colour))
     before, after, outline = _before_and_after(planned, others, old, new)
-    hole = edit_mask(_as_found(rng, outline), "recolour")
-    return Drawn(before, after, hole, captions.of_thing(rng, new), new)
+    return Drawn(before, after, _hole(rng, before, outline, "recolour"), captions.of_thing(rng, new), new)
 
 
 def _remove(rng: np.random.Generator, planned: Plan) -> Drawn:
     """The same scene without one of its things and that thing's shadow."""
     old, others = _choose(rng, planned)
     before, after, outline = _before_and_after(planned, others, old, None)
-    return Drawn(before, after, edit_mask(_as_found(rng, outline), "remove"), captions.EMPTY)
+    return Drawn(before, after, _hole(rng, before, outline, "remove"), captions.EMPTY)
 
 
 def _add(rng: np.random.Generator, planned: Plan) -> Drawn:
     """A thing that was not there, on the ground or on top of another, with its shadow."""
-    size = world.own_size(planned)
     bases = [thing for thing in planned.things if KINDS[thing.kind].top]
     if bases and rng.random() < STANDS_ON:
         base = bases[rng.integers(len(bases))]
+        new, room = _on_top(rng, base, planned)
         things = (*(thing for thing in planned.things if thing is not base), base)
-        new, hole = _on_top(rng, base, planned, size)
     else:
-        base, things = None, planned.things
-        hole = edit_mask(_outline(world.place_thing(rng, planned.aspect, planned.horizon), planned, size), "replace")
-        new, things = _fitting(rng, planned, hole), _beside(things, hole)
-    planned = replace(planned, things=things)
-    before = _canvas(planned, size)
+        base, new, room = None, None, world.place_thing(rng, planned.aspect, planned.horizon)
+        things = planned.things
+    size = world.own_size(planned)
+    hole = edit_mask(_rectangle(room, size), "replace")
+    if new is None:
+        new, things = _fitting(rng, planned, hole, room), _beside(things, hole)
+    before = _canvas(replace(planned, things=things), size)
     after = before.copy()
     world.stand(after, new, planned, _outline(base, planned, size) if base else None)
     return Drawn(np.asarray(before), np.asarray(after), hole, captions.of_thing(rng, new), new)
@@ -200,40 +198,49 @@ def _as_found(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
     return (found if found.any() else solid).astype(np.uint8) * 255
 
 
-def _fitting(rng: np.random.Generator, planned: Plan, hole: np.ndarray) -> Placed:
-    """A new thing as large as fits into the hole, uint8 [H, W], standing near its foot."""
-    x0, y0, x1, y1 = (at / hole.shape[0] for at in world.bounds(hole))
+def _hole(rng: np.random.Generator, before: np.ndarray, outline: np.ndarray, intent: str) -> np.ndarray:
+    """The server's mask for an edit of what `outline` shows in the picture, both uint8 [H, W]."""
+    return edit_masks(Picture("RGB", before), _as_found(rng, outline), NO_OTHERS, intent)[0]
+
+
+def _fitting(rng: np.random.Generator, planned: Plan, hole: np.ndarray, old: Placed) -> Placed:
+    """A new thing as large as fits into the hole, uint8 [H, W], standing where the old one stood."""
+    x0, y0, x1, _ = (at / hole.shape[0] for at in world.bounds(hole))
     a = hole.shape[1] / hole.shape[0]
     thing = world.place_thing(rng, planned.aspect, planned.horizon)
-    aspect = KINDS[thing.kind].aspect * rng.uniform(0.94, 1.06)
-    foot = y1 - (y1 - y0) * rng.uniform(0.09, 0.14)
-    scale = rng.uniform(0.84, 0.95)
-    tall = min((foot - y0) * 0.97, (x1 - x0) / aspect) * scale
+    aspect, scale = KINDS[thing.kind].aspect * rng.uniform(0.94, 1.06), rng.uniform(0.84, 0.95)
+    foot = old.box[3] + rng.uniform(-0.03, 0.01) * (old.box[3] - old.box[1])
+    middle = (old.box[0] + old.box[2]) / 2 * a
+    wide = 2 * min(middle - x0, x1 - middle)
+    tall = min((foot - y0) * 0.97, wide / aspect) * scale
     wide = tall * aspect
-    middle = (x0 + x1) / 2 + rng.uniform(-0.5, 0.5) * (1 - scale) * (x1 - x0)
+    middle += rng.uniform(-0.5, 0.5) * (1 - scale) * wide
     return replace(thing, box=((middle - wide / 2) / a, foot - tall, (middle + wide / 2) / a, foot))
 
 
-def _on_top(rng: np.random.Generator, base: Placed, planned: Plan, size: tuple[int, int]) -> tuple[Placed, np.ndarray]:
-    """A thing on top of `base`, and a hole around it whose shape does not tell what it is."""
+def _on_top(rng: np.random.Generator, base: Placed, planned: Plan) -> tuple[Placed, Placed]:
+    """A thing on top of `base`, and the room for it, whose shape does not tell what it is."""
     top = KINDS[base.kind].top
     if top is None:
         raise ValueError(f"nothing can stand on a {base.kind}")
     x0, y0, x1, y1 = base.box
     left, right = (x0 + (1 - at if base.flip else at) * (x1 - x0) for at in top[:2])
-    foot, room = y0 + top[2] * (y1 - y0), abs(right - left)
+    foot, middle = y0 + top[2] * (y1 - y0), (left + right) / 2
     thing = world.place_thing(rng, planned.aspect, planned.horizon)
-    wide = room * rng.uniform(0.7, 1.0)
-    tall = min(wide * planned.aspect / KINDS[thing.kind].aspect, foot - 0.01)
-    wide = tall * KINDS[thing.kind].aspect / planned.aspect
-    middle = (left + right) / 2
-    thing = replace(thing, box=(middle - wide / 2, foot - tall, middle + wide / 2, foot))
-    high = tall * rng.uniform(1.0, 1.4)
+    aspect = KINDS[thing.kind].aspect / planned.aspect
+    tall = min(abs(right - left) * rng.uniform(0.7, 1.0) / aspect, foot - 0.01)
+    wide, high = tall * aspect, tall * rng.uniform(1.0, 1.4)
     across = max(wide, high / planned.aspect * rng.uniform(0.6, 1.2))
-    rectangle = Image.new("L", size)
-    x0, x1 = (round((middle + at * across) * size[0]) for at in (-0.5, 0.5))
-    rectangle.paste(255, (x0, round((foot - high) * size[1]), x1, round(foot * size[1])))
-    return thing, edit_mask(np.asarray(rectangle), "replace")
+    room = (middle - across / 2, foot - high, middle + across / 2, foot)
+    return replace(thing, box=(middle - wide / 2, foot - tall, middle + wide / 2, foot)), replace(thing, box=room)
+
+
+def _rectangle(thing: Placed, size: tuple[int, int]) -> np.ndarray:
+    """The thing's box, uint8 [H, W]."""
+    image = Image.new("L", size)
+    x0, y0, x1, y1 = thing.box
+    image.paste(255, (round(x0 * size[0]), round(y0 * size[1]), round(x1 * size[0]), round(y1 * size[1])))
+    return np.asarray(image)
 
 
 def _beside(things: tuple[Placed, ...], hole: np.ndarray) -> tuple[Placed, ...]:
