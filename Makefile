@@ -101,7 +101,7 @@ fullsize: export  ## the real checkpoints at full size with random weights: expo
 gpu-check: export  ## the same for the pictures' networks on a GPU, in fp16
 	@$(BIN)/python -m benchmarks.fullsize pictures --gpu
 
-demo-weights: $(READY)  ## train the demo's picture networks again: a quarter of an hour on a GPU, ten hours on two cores
+demo-weights: $(READY)  ## train the demo's picture networks again: a quarter of an hour on a GPU, nine hours on two cores
 	@$(BIN)/python -m export.demo.train
 
 demo-weights-words: $(READY)  ## train what finds things by words, and the language model, again (hours on a CPU)

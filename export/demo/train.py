@@ -31,11 +31,11 @@ class Stage:
 
 
 STAGES = (
-    Stage("train_vae", "inpaint", (150, 2.5), (8, 64)),
-    Stage("train_unet", "inpaint", (120, 1.5), (32, 256), ("--side", "128")),
-    Stage("train_unet", "inpaint", (90, 2.5), (32, 256), ("--side", "192", "--continue")),
-    Stage("distil_unet", "inpaint_lcm", (60, 1.2), (32, 128), ("--teacher", "{out}/inpaint")),
-    Stage("judge", "judge", (12, 1.0), (48, 256)),
+    Stage("train_vae", "inpaint", (180, 2.5), (8, 64)),
+    Stage("train_unet", "inpaint", (120, 1.2), (32, 256), ("--side", "128")),
+    Stage("train_unet", "inpaint", (90, 2.0), (32, 256), ("--side", "192", "--continue")),
+    Stage("distil_unet", "inpaint_lcm", (60, 1.0), (32, 128), ("--teacher", "{out}/inpaint")),
+    Stage("judge", "judge", (12, 0.5), (48, 256)),
 )
 """Drawing and encoding the crops comes on top: export/README.md says how long."""
 

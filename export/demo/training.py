@@ -17,7 +17,7 @@ from export.demo.pools import COUNT
 
 WORK = Path("build/demo")
 """Where training keeps its rendered pools and its resumable state; never in git."""
-SAVE_EVERY_S = 120
+SAVE_EVERY_S = 60
 
 
 def arguments(description: str, minutes: float, batch: int, **more: dict[str, Any]) -> argparse.Namespace:
@@ -80,7 +80,7 @@ class Run:
         return min(1.0, self.spent / self.budget)
 
     def due(self) -> bool:
-        """Whether the state should be saved: every two minutes."""
+        """Whether the state should be saved: every minute."""
         if self.spent - self._saved < SAVE_EVERY_S:
             return False
         self._saved = self.spent
