@@ -1,9 +1,8 @@
 """What the demo's diffusion model learns from: 192 px crops, a hole in each, and what belongs in the hole.
 
-A crop is what the server would see. Its scene is drawn at a size of its own; the hole is the server's own edit mask
-of an object's outline, so it never tells what fills it; the crop is chosen and shrunk by the server's functions.
-Outside the hole lies the picture before the edit, with what a mask may leave of an old thing's shadow; inside it the
-same scene as it is after the edit, drawn, with its shadows.
+A crop is what the server would see: the hole is the server's own edit mask of an object's outline, so it never tells
+what fills it, and the crop is chosen and shrunk by the server's functions. Outside the hole lies the picture before
+the edit, with what a mask may leave of an old thing's shadow; inside it the scene after the edit, with its shadows.
 """
 
 from __future__ import annotations
@@ -72,10 +71,10 @@ def example(seed: int) -> Example:
     drawn = EDITS[intent](rng, planned)
     before, after = (Picture("RGB", picture) for picture in (drawn.before, drawn.after))
     window = _frame(rng, drawn.mask) if intent == "background" else choose_crop(drawn.mask, SIZE)
-    canvas, hole = window.cut(after, drawn.mask), window.cut(before, drawn.mask).hole
-    image = np.where(hole[..., None], canvas.image, window.cut(before, drawn.mask).image).astype(np.uint8)
+    old, new = (window.cut(picture, drawn.mask) for picture in (before, after))
+    image = np.where(old.hole[..., None], new.image, old.image).astype(np.uint8)
     names = (drawn.thing.kind, drawn.thing.colour) if drawn.thing else (None, None)
-    return Example(image, hole, drawn.caption, intent, *names)
+    return Example(image, old.hole, drawn.caption, intent, *names)
 
 
 def _replace(rng: np.random.Generator, planned: Plan) -> Drawn:
