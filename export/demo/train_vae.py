@@ -18,8 +18,8 @@ from export.demo import crops, pools
 from export.demo.losses import Critic, reconstruction
 from export.demo.training import Run, arguments
 
-PATCH, MARGIN = 80, 8
-"""Side of the pieces trained on, and of the rim without a loss, whose pixels see the piece's border; px."""
+PATCH = 80
+"""Side of the pieces trained on, px. Their rims count as all else: a decoder that never learns rims paints them."""
 ADVERSARIAL, FEATURES = 0.02, 0.4
 """Weights of the critic's opinion and of the likeness of its features."""
 CRITIC_FROM = 0.15
@@ -84,8 +84,7 @@ class Lesson:
         with torch.autocast(self.device, torch.bfloat16):
             posterior = self.vae.encode(wanted).latent_dist
             made = self.vae.decode(noised(posterior.sample())).sample
-        inner = np.s_[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        made, wanted = made.float()[inner], wanted[inner]
+        made = made.float()
         fault = reconstruction(made, wanted)
         loss = fault + KL * posterior.kl().float().mean() / 64
         if judged:
