@@ -36,6 +36,8 @@ from benchmarks.replicas import PICTURE, SENTENCE, START, Load
 THREADS, LONGEST = 4, 0.005
 """Threads that call, and the longest of their deadlines in seconds."""
 LONG_STEPS, LONG_IMAGES, FACTOR = 100, 4, 2.0
+CLIENTS, CAPACITY_SECONDS = 4, 120.0
+"""Clients of long edits, and for how long, that tell how many a server answers."""
 LOG = Path("build/callers.log")
 Part = Callable[[Replica], dict[str, Any]]
 
@@ -132,7 +134,7 @@ async def _long_edits(url: str, seconds: float) -> dict[str, Any]:
     requests = Requests(steps=LONG_STEPS, images=LONG_IMAGES)
     async with grpc.aio.insecure_channel(url, options=[("grpc.max_receive_message_length", -1)]) as channel:
         ask = asker(channel, timeout=600)
-        capacity = await closed_loop(ask, requests, min(60, seconds))
+        capacity = await closed_loop(ask, requests, CAPACITY_SECONDS, CLIENTS)
         answers = await asyncio.gather(*await open_loop(ask, requests, FACTOR * capacity, seconds))
     return {
         "edits/s it can do": round(capacity, 3),

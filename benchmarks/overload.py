@@ -111,8 +111,8 @@ def asker(channel: grpc.aio.Channel, timeout: float = 120) -> Ask:
     return ask
 
 
-async def closed_loop(ask: Ask, requests: Requests, seconds: float) -> float:
-    """Edits a second that `CLIENTS` clients get, each asking again when it is answered, or a while after a refusal."""
+async def closed_loop(ask: Ask, requests: Requests, seconds: float, clients: int = CLIENTS) -> float:
+    """Edits a second that so many clients get, each asking again when it is answered, or a while after a refusal."""
     rng = random.Random(0)
     end = time.perf_counter() + seconds
     edits = 0
@@ -125,7 +125,7 @@ async def closed_loop(ask: Ask, requests: Requests, seconds: float) -> float:
             if answer.name != "edit":
                 await asyncio.sleep(rng.uniform(0.2, 0.4))
 
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    await asyncio.gather(*(client() for _ in range(clients)))
     return edits / seconds
 
 
