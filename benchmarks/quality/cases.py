@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.demo import world
+from serving.segmentation.edit_mask import loosened
 
 JUDGE = Path("export/demo/weights/judge")
 REPOSITORY = Path("model_repository")
@@ -38,6 +39,16 @@ class Case:
     def size(self) -> tuple[int, int]:
         """Width and height in px."""
         return self.scene.image.shape[1], self.scene.image.shape[0]
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        """The box in px, x1 and y1 exclusive, where something else would stand: where the judge looks for it.
+
+        It depends on the thing alone. In a box around what an edit happened to change, the judge names the neighbours.
+        """
+        x0, y0, x1, y1 = loosened(self.thing.box)
+        width, height = self.size
+        return max(0, int(x0)), max(0, int(y0)), min(width, int(x1)), min(height, int(y1))
 
 
 def cases(seed: int, count: int) -> Iterable[Case]:

@@ -49,7 +49,7 @@ class Trial:
         kind = rng.choice([kind for kind in world.KINDS if kind != case.thing.kind])
         colour = rng.choice([colour for colour in world.COLOURS if colour != case.thing.colour])
         done = self._ask(case, "replace", f"{colour} {kind}", rng)
-        verdict = self.judge(done.after, world.bounds(done.mask) if done.mask.any() else case.thing.box)
+        verdict = self.judge(done.after, case.place)
         self.tally.add("replace, asked kind", verdict.kind == kind)
         self.tally.add("replace, asked colour", verdict.colour == colour)
         self.tally.add("replace, old kind seen", verdict.kind == case.thing.kind)

@@ -27,8 +27,8 @@ class Repaint:
     seed: int
 
 
-def repainted(triton: InferenceServerClient, repaint: Repaint) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """The picture, uint8 [H, W, 3], the mask really used, uint8 [H, W], and the score, None where there is none."""
+def repainted(triton: InferenceServerClient, repaint: Repaint) -> tuple[np.ndarray, float | None]:
+    """The picture, uint8 [H, W, 3], and its score, None where there is none."""
     file = io.BytesIO()
     Image.fromarray(repaint.image).save(file, "PNG")
     given: dict[str, bytes | str] = {
@@ -44,11 +44,9 @@ def repainted(triton: InferenceServerClient, repaint: Repaint) -> tuple[np.ndarr
     inputs.append(_tensor("seed", "INT64", np.array([[repaint.seed]], np.int64)))
     inputs.append(_tensor("max_attempts", "INT32", np.array([[1]], np.int32)))
     answer = triton.infer("inpaint", inputs)
-    after, mask = (
-        np.asarray(Image.open(io.BytesIO(answer.as_numpy(name)[0, 0]))) for name in ("edited_image", "blended_mask")
-    )
+    after = np.asarray(Image.open(io.BytesIO(answer.as_numpy("edited_image")[0, 0])))
     score = float(answer.as_numpy("edit_score")[0, 0])
-    return after, mask, score if score >= 0 else None
+    return after, score if score >= 0 else None
 
 
 def _tensor(name: str, datatype: str, values: np.ndarray) -> InferInput:

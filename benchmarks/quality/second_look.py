@@ -54,23 +54,21 @@ class Wish:
         }
         return sentences[self.intent]
 
-    def come_true(self, judge: Judge, after: np.ndarray, mask: np.ndarray) -> bool:
-        """Whether the judge sees it in `after`, uint8 [H, W, 3]; `mask`, uint8 [H, W], is the edit's."""
-        box = world.bounds(mask) if self.intent == "replace" and mask.any() else self.case.thing.box
-        verdict = judge(after, box)
+    def come_true(self, judge: Judge, after: np.ndarray) -> bool:
+        """Whether the judge sees it in `after`, uint8 [H, W, 3]."""
+        verdict = judge(after, self.case.place if self.intent == "replace" else self.case.thing.box)
         return verdict.kind == self.kind and (self.kind is None or verdict.colour == self.colour)
 
     def can_be_judged(self, judge: Judge) -> bool:
         """Whether the judge knows the true picture as what was asked for: not where another thing is in its view."""
-        truth, mask = Truth(self.case), self.case.thing.mask
+        truth = Truth(self.case)
         if self.intent == "remove":
             picture = truth.emptied
         elif self.intent == "recolour":
             picture = truth.repainted(world.PAINTS[self.colour])
         else:
-            picture, thing = truth.replaced(str(self.kind), world.PAINTS[self.colour])
-            mask = thing.mask
-        return self.come_true(judge, picture, mask)
+            picture, _ = truth.replaced(str(self.kind), world.PAINTS[self.colour])
+        return self.come_true(judge, picture)
 
 
 @dataclass(frozen=True)
@@ -122,9 +120,7 @@ class SecondLook:
             first = last if last.attempts == 1 else self._ask(wanted, **options, max_attempts=1)
         except (NotAnEdit, ObjectNotFound):
             return None
-        right, at_last = (
-            wanted.come_true(self.judge, np.asarray(edit.picture), np.asarray(edit.mask)) for edit in (first, last)
-        )
+        right, at_last = (wanted.come_true(self.judge, np.asarray(edit.picture)) for edit in (first, last))
         return Outcome(first.edit_score, right, at_last, last.attempts)
 
     def once(self, wanted: Wish, **options: Any) -> Outcome | None:
@@ -140,8 +136,8 @@ class SecondLook:
         except ObjectNotFound:
             return None
         repaint = Repaint(case.scene.image, found, caption, wanted.intent, case.name, case.seed)
-        after, mask, score = repainted(self.triton, repaint)
-        return Outcome(score, wanted.come_true(self.judge, after, mask))
+        after, score = repainted(self.triton, repaint)
+        return Outcome(score, wanted.come_true(self.judge, after))
 
     def jobs(self, case: Case) -> Iterator[Callable[[], Outcome | None]]:
         """Every edit of a case of which the judge can tell whether it is right."""
