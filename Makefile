@@ -10,10 +10,10 @@ export HF_HUB_OFFLINE := 1
 NO_RELEASE = find $(1) -mindepth 2 -maxdepth 2 -name '[0-9]*' -not -path '*/admit/*' -not -path '*/replace/*' -exec rm -rf {} + && \
 	rm -rf $(1)/.inactive $(1)/releases.json
 
-.PHONY: help demo test test-slow check setup export serve quality load load-long soak swaps faults callers replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights image-check clean
+.PHONY: help demo test test-slow check setup export serve quality load load-long soak swaps faults callers replicas fuzz bench profile samplers in-flight trace dashboard equality overload fullsize gpu-check demo-weights demo-weights-words image-check clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: export  ## start the server, replace an object in a picture, show before / mask / after
 	@$(BIN)/python -m export.demo
@@ -45,7 +45,7 @@ export: $(READY)  ## the demo weights as release 1 in model_repository/ (does no
 serve: export  ## run the server until Ctrl-C: gRPC on 8001, HTTP on 8000, metrics on 8002
 	@$(BIN)/python -m serving
 
-quality: export  ## score 200 held-out scenes through the served ensemble, with a contact sheet
+quality: export  ## edits of 200 held-out scenes against the truth, twelve of them to look at (15 minutes)
 	@$(BIN)/python -m benchmarks.quality
 
 load: export  ## a minute of Locust against a server of its own; HTML, CSV and plots in build/load/
@@ -104,14 +104,12 @@ fullsize: export  ## the real checkpoints at full size with random weights: expo
 gpu-check: export  ## the same for the pictures' networks on a GPU, in fp16
 	@$(BIN)/python -m benchmarks.fullsize pictures --gpu
 
-demo-weights: $(READY)  ## train the demo networks again from nothing (hours on a CPU)
-	@$(BIN)/python -m export.demo.train_vae --out export/demo/weights/inpaint
-	@$(BIN)/python -m export.demo.train_unet --out export/demo/weights/inpaint
-	@$(BIN)/python -m export.demo.train_unet --out export/demo/weights/inpaint --side 192 --continue --minutes 40
-	@$(BIN)/python -m export.demo.distil_unet --out export/demo/weights/inpaint_lcm
+demo-weights: $(READY)  ## train the demo's picture networks again: a quarter of an hour on a GPU, nine hours on two cores
+	@$(BIN)/python -m export.demo.train
+
+demo-weights-words: $(READY)  ## train what finds things by words, and the language model, again (hours on a CPU)
 	@$(BIN)/python -m export.demo.train_mask --out export/demo/weights/mask
 	@$(BIN)/python -m export.demo.train_parse --out export/demo/weights/parse
-	@$(BIN)/python -m export.demo.judge --out export/demo/weights/judge
 
 image-check: export  ## both images built with buildah, the CPU one's server used from start to stop (as root, 10 minutes, 20 GB of disk)
 	@$(BIN)/python -m benchmarks.image_check

@@ -31,7 +31,7 @@ from recast import Client, RecastError
 
 from benchmarks.fleet import free_ports, until
 from benchmarks.machine import machine
-from benchmarks.quality import REPOSITORY, RESULTS
+from benchmarks.quality.cases import REPOSITORY, RESULTS
 from serving.launcher.processes import die_with_parent
 from serving.launcher.server import start
 from serving.launcher.server_options import ServerOptions

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import onnxruntime
@@ -26,7 +27,10 @@ def canvas_of(size: int) -> Canvas:
 
 
 def by_diffusers(pipe, canvas: Canvas, caption: str, options: Options) -> list[np.ndarray]:
-    """A picture a seed, float32 [size, size, 3] in 0 … 255, from our noise and the mean of the encoder's latents."""
+    """A picture a seed, float32 [size, size, 3] in 0 … 255, from our noise and the mean of the encoder's latents.
+
+    Both stand where the pipeline would draw them: to start from noised latents it takes none that are given.
+    """
     size, factor = len(canvas.image), pipe.vae_scale_factor
     shape = (pipe.vae.config.latent_channels, size // factor, size // factor)
     sample = torch.from_numpy(masked_image(canvas).transpose(2, 0, 1)[None] / 127.5 - 1).float()
@@ -34,18 +38,23 @@ def by_diffusers(pipe, canvas: Canvas, caption: str, options: Options) -> list[n
         masked = pipe.vae.encode(sample).latent_dist.mean * pipe.vae.config.scaling_factor
     images = []
     for seed in options.seeds:
-        images += list(pipe(
-            prompt=caption,
-            negative_prompt=options.negative_prompt or None,
-            image=Image.fromarray(canvas.image.astype(np.uint8)),
-            mask_image=Image.fromarray((canvas.mask * 255).astype(np.uint8)),
-            masked_image_latents=masked,
-            latents=torch.from_numpy(next(noise_sampler([seed], shape))),
-            num_inference_steps=options.num_inference_steps,
-            guidance_scale=options.guidance_scale,
-            strength=1.0,
-            height=size, width=size, output_type="np",
-        ).images * 255)  # fmt: skip
+        noise = torch.from_numpy(next(noise_sampler([seed], shape)))
+        given = {
+            "randn_tensor": lambda *_, noise=noise, **__: noise,
+            "retrieve_latents": lambda encoded, **_: encoded.latent_dist.mean,
+        }
+        with patch.multiple(type(pipe).__module__, **given):  # type: ignore[call-overload]
+            images += list(pipe(
+                prompt=caption,
+                negative_prompt=options.negative_prompt or None,
+                image=Image.fromarray(canvas.image.astype(np.uint8)),
+                mask_image=Image.fromarray((canvas.mask * 255).astype(np.uint8)),
+                masked_image_latents=masked,
+                num_inference_steps=options.num_inference_steps,
+                guidance_scale=options.guidance_scale,
+                strength=options.strength or 1.0,
+                height=size, width=size, output_type="np",
+            ).images * 255)  # fmt: skip
     return images
 
 
@@ -64,7 +73,7 @@ def by_recast(repository: Path, canvas: Canvas, caption: str, options: Options) 
         return dict(zip(outputs, session(network).run(list(outputs), inputs), strict=True))
 
     masked = encode_images(assets, infer, masked_image(canvas)[None])
-    (*_, last) = denoise_canvas(assets, infer, canvas, masked, caption, options)
+    (*_, last) = denoise_canvas(assets, infer, canvas, masked, caption, options, options.seeds)
     return decode_latents(assets, infer, last.sample)[0]
 
 

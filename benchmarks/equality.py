@@ -18,13 +18,14 @@ from typing import Any
 from PIL import Image
 from recast import Client
 
-from benchmarks.quality import REPOSITORY, cases
+from benchmarks.quality.cases import REPOSITORY, cases
 from export.demo import world
 from serving.launcher.server import start
 from serving.launcher.server_options import ServerOptions
 from serving.launcher.tritonserver import quickest_config
 
 SIZES, STEPS, GUIDANCE, VARIANTS = (256, 512, 1024), (1, 4, 8, 20, 50), (1.0, 4.0, 7.5), (1, 1, 1, 3)
+STRENGTHS = (None, None, 0.5)
 
 
 def mixed(count: int, seed: int = world.HELD_OUT) -> Iterator[dict[str, Any]]:
@@ -34,14 +35,16 @@ def mixed(count: int, seed: int = world.HELD_OUT) -> Iterator[dict[str, Any]]:
         other = rng.choice([kind for kind in world.KINDS if kind != case.thing.kind])
         picture = Image.fromarray(case.scene.image)
         scale = rng.choice(SIZES) / max(picture.size)
+        steps = rng.choice(STEPS)
         yield {
             "image": picture.resize((round(picture.width * scale), round(picture.height * scale))),
             "prompt": rng.choice([f"Replace the {case.name} with a {other}", f"Remove the {case.name}",
                                   f"Make the {case.name} {rng.choice(world.COLOURS)}"]),
             "seed": rng.randrange(2**32),
-            "num_inference_steps": rng.choice(STEPS),
+            "num_inference_steps": steps,
             "guidance_scale": rng.choice(GUIDANCE),
             "num_images": rng.choice(VARIANTS),
+            "strength": rng.choice(STRENGTHS) if steps > 1 else None,
         }  # fmt: skip
 
 

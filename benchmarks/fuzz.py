@@ -32,7 +32,7 @@ from tritonclient.grpc import service_pb2_grpc
 from benchmarks.hostile import ENTRY_MODELS, NETWORKS, Attack, Tensor, attacks, formats, good_inputs, message
 from benchmarks.load.growth import memory, processes
 from benchmarks.machine import machine
-from benchmarks.quality import REPOSITORY, cases
+from benchmarks.quality.cases import REPOSITORY, cases
 from export.demo import world
 from serving.launcher.server import RunningServer, start
 from serving.launcher.server_options import ServerOptions

@@ -69,8 +69,10 @@ def good_inputs(picture: bytes, mask: bytes, sentence: str, target: str) -> dict
         number("seed", 7, np.int64),
         number("num_inference_steps", 1),
         number("guidance_scale", 4, np.float32),
+        number("strength", 1, np.float32),
         words("negative_prompt", "a tree"),
         number("num_images", 1),
+        number("max_attempts", 1),
     ]
     edit = [words("image", picture), words("prompt", sentence), *options]
     return {
@@ -79,8 +81,8 @@ def good_inputs(picture: bytes, mask: bytes, sentence: str, target: str) -> dict
         "parse": [words("prompt", sentence)],
         "mask": [words("image", picture), words("target", target), words("intent", "replace")],
         "inpaint": [words("image", picture), words("mask_image", mask), words("caption", "a boat"), *options,
-                    words("object_mask", mask), words("intent", "replace"), words("parse_report", "{}"),
-                    words("mask_report", "{}")],
+                    words("object_mask", mask), words("target", target), words("intent", "replace"),
+                    words("parse_report", "{}"), words("mask_report", '{"releases": {"mask": 1}}')],
         "segmenter": [floats("pixel_values", 1, 3, 192, 192), ids("input_ids", 1, 16), ids("attention_mask", 1, 16)],
         "text_encoder": [ids("input_ids", 1, 16)],
         "vae_encoder": [floats("sample", 1, 3, 64, 64)],
@@ -100,7 +102,8 @@ WORDS = (
     st.text(max_size=60).map(str.encode)
     | st.binary(max_size=60)
     | st.sampled_from(
-        [b"", b" ", b"\0", b"x" * 100_000, b"{}", b"[" * 5000, b'{"releases": 1}', b"null", b"NaN", b"{" * 99]
+        [b"", b" ", b"\0", b"x" * 100_000, b"{}", b"[" * 5000, b'{"releases": 1}', b'{"releases": {"mask": -1}}',
+         b"null", b"NaN", b"{" * 99]
     )
     | st.sampled_from(
         ["replace", "recolour", "remove", "Replace the car with a boat", "make the car blue", "\u202e", "🚗" * 99,

@@ -13,14 +13,19 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from serving.diffusion import inpaint as inpainting
 from serving.diffusion.assets import Assets
-from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, result_of
+from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, no_look, result_of
 from serving.diffusion.options import Options
 from serving.imaging import picture
+from serving.imaging.colour import Rgb
+from serving.intents import INTENTS
+from serving.language.colours import paint_of
 from serving.language.instruction import Edit, caption, read_answer
 from serving.language.model import LanguageModel
 from serving.onnx_backend.network import Network
-from serving.segmentation.edit_mask import edit_mask
+from serving.segmentation.edit_mask import edit_masks
+from serving.segmentation.second_look import SecondLook, Wish
 from serving.segmentation.segmenter import Masker
 
 
@@ -51,19 +56,25 @@ class InProcess:
         self._networks: dict[str, Network] = {}
 
     def edit(self, image: bytes, prompt: str, seed: int, num_inference_steps: int | None = None) -> bytes:
-        """The edited picture as a PNG file."""
+        """The edited picture as a PNG file, after one attempt."""
         ((answer, _),) = self.language.answer([prompt])
         wish = read_answer(answer)
         mask, outline = self.mask(image, wish)
-        result = self.inpaint(image, mask, outline, caption(wish), seed, num_inference_steps)
+        words = caption(wish)
+        shown = Wish.of(wish.intent, wish.target, words, wish.replacement)
+        if INTENTS[wish.intent].pixels == "paint" and (paint := paint_of(wish.replacement)):
+            result = self.repaint(image, mask, outline, paint, shown)
+        else:
+            result = self.inpaint(image, mask, outline, words, seed, num_inference_steps, wish=shown)
         picture.encode_mask(result.blended_mask)
         return picture.encode(result.images[0])
 
     def mask(self, image: bytes, wish: Edit) -> tuple[bytes, bytes]:
-        """The edit's mask and the object's outline, as PNG files."""
-        found = self.masker.find(picture.decode(image), wish.target, self._segment)
-        mask = edit_mask(found.object_mask, wish.intent, found.others)
-        return picture.encode_mask(mask), picture.encode_mask(found.object_mask)
+        """The edit's mask and the old object's, as PNG files: see `edit_masks`."""
+        decoded = picture.decode(image)
+        found = self.masker.find(decoded, wish.target, self._segment)
+        mask, old = edit_masks(decoded, found.object_mask, found.others, wish.intent)
+        return picture.encode_mask(mask), picture.encode_mask(old)
 
     def inpaint(
         self,
@@ -74,8 +85,9 @@ class InProcess:
         seed: int,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        wish: Wish | None = None,
     ) -> InpaintResult:
-        """The repainted picture; what is None is the release's own."""
+        """The repainted picture; what is None is the release's own. It is looked at for `wish`, where there is one."""
         settings = self.assets.settings
         options = Options(
             seed, num_inference_steps or settings.num_inference_steps, guidance_scale or settings.guidance_scale
@@ -83,7 +95,19 @@ class InProcess:
         decoded = picture.decode(image)
         masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
         request = InpaintRequest(decoded, masks[0], words, options, masks[1])
-        return result_of(inpaint(self.assets, self.infer, request))
+        return result_of(inpaint(self.assets, self.infer, request, self._look(wish)))
+
+    def repaint(self, image: bytes, mask: bytes, outline: bytes, paint: Rgb, wish: Wish | None) -> InpaintResult:
+        """The picture with another paint on the object, looked at for `wish`."""
+        decoded = picture.decode(image)
+        masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
+        settings = self.assets.settings
+        options = Options(0, settings.num_inference_steps, settings.guidance_scale)
+        request = InpaintRequest(decoded, masks[0], "", options, masks[1], paint)
+        return result_of(inpaint(self.assets, self.infer, request, self._look(wish)))
+
+    def _look(self, wish: Wish | None) -> inpainting.SecondLook:
+        return no_look if wish is None else SecondLook(self.masker, wish, self._segment)
 
     def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
         if name not in self._networks:

@@ -32,7 +32,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import serialize_byte_tensor
 
 from benchmarks.machine import machine
-from benchmarks.quality import REPOSITORY, RESULTS, cases
+from benchmarks.quality.cases import REPOSITORY, RESULTS, cases
 from export.demo import world
 from serving.launcher.server import start
 from serving.launcher.server_options import ServerOptions

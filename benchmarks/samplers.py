@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.diffusion import psnr
 from benchmarks.in_process import InProcess
-from benchmarks.quality import JUDGE, REPOSITORY, RESULTS, cases
+from benchmarks.quality.cases import JUDGE, REPOSITORY, RESULTS, cases
 from benchmarks.sheet import Entry, contact_sheet
 from export.demo import world
 from export.demo.judge import Judge

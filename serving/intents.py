@@ -10,6 +10,8 @@ from typing import Literal
 MAX_PROMPT_CHARS = 1000
 """Characters of a sentence, and of each text that comes of it or goes with it: target, caption, negative prompt."""
 
+Pixels = Literal["changed", "paint"]
+"""How the pixels of an edit come: see `Intent`."""
 MaskShape = Literal["outline", "loose_box", "cleared_box"]
 """See `serving.segmentation.edit_mask`."""
 
@@ -22,15 +24,19 @@ class Intent:
     `mask`: the shape of what may change, made of the object's outline.
     `caption`: what the diffusion model shall draw there; `{replacement}` comes with its article, `{noun}` is the
     target without colour and place.
-    `paints_whole_mask`: every pixel of the mask comes from the model. Else the picture's own pixels stay where the
-    model drew the old background again.
+    `pixels`: "changed": from the diffusion model, but the picture's own where the model drew the old background
+    again. "paint": by light and paint, without the model, where the replacement is a colour
+    (`serving.imaging.recolour`); else every pixel of the mask comes from the model.
+    `strength`: the share of the denoising steps that are done where a request does not say; below 1 they start from the
+    picture, so that the old thing's structure stays.
     """
 
     name: str
     needs_replacement: bool
     mask: MaskShape
     caption: str
-    paints_whole_mask: bool
+    pixels: Pixels
+    strength: float = 1.0
 
 
 NO_EDIT = "none"
@@ -38,9 +44,9 @@ NO_EDIT = "none"
 INTENTS: dict[str, Intent] = {
     intent.name: intent
     for intent in (
-        Intent("replace", True, "loose_box", "{replacement}", paints_whole_mask=False),
+        Intent("replace", True, "loose_box", "{replacement}", pixels="changed"),
         # A recoloured object stands where it stood: all of its outline is wanted.
-        Intent("recolour", True, "outline", "{replacement} {noun}", paints_whole_mask=True),
-        Intent("remove", False, "cleared_box", "empty background", paints_whole_mask=False),
+        Intent("recolour", True, "outline", "{replacement} {noun}", pixels="paint", strength=0.6),
+        Intent("remove", False, "cleared_box", "empty background", pixels="changed"),
     )
 }

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from benchmarks.quality import cases
+from benchmarks.quality.cases import cases
 from benchmarks.rivals.request import Request
 from export.demo import words, world
 from serving.language.instruction import with_article

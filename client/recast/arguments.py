@@ -109,8 +109,22 @@ def _edit_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="repeat the edit that had this seed (default: a new one)")
     add("--steps", type=int, metavar="N", help="denoising steps: more take longer (default: the server's)")
     add("--guidance", type=float, metavar="X", help="how closely to follow the words (default: the server's)")
+    add(
+        "--strength",
+        type=float,
+        metavar="X",
+        help="above 0, up to 1: how far from the old thing the new one goes; below 1 its structure stays (default: 1, "
+        'but less for a material, as in "make the chair wooden")',
+    )
     add("--negative-prompt", type=_text, metavar="WORDS", help="what must not appear")
     add("--num-images", type=int, metavar="N", help="variants, written to OUT-1, OUT-2, … (default: 1)")
+    add(
+        "--max-attempts",
+        type=int,
+        metavar="N",
+        help="paint again, from another seed, what the server sees went wrong, up to N times in all; 1 keeps the first "
+        "(default: the server's)",
+    )
     add(
         "--keep-metadata",
         action="store_true",

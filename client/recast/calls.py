@@ -59,8 +59,10 @@ def replace(image: Picture, prompt: str, options: EditOptions) -> Call[Edit]:
         _integer("seed", options.get("seed"), np.int64),
         _integer("num_inference_steps", options.get("num_inference_steps"), np.int32),
         _number("guidance_scale", options.get("guidance_scale")),
+        _number("strength", options.get("strength")),
         _text("negative_prompt", options.get("negative_prompt")),
         _integer("num_images", options.get("num_images"), np.int32),
+        _integer("max_attempts", options.get("max_attempts"), np.int32),
     ]
     canary_key = options.get("canary_key")
     if not isinstance(canary_key, (str, type(None))):
@@ -101,6 +103,7 @@ def _edit(answer: InferResult) -> Edit:
         replacement=_string(answer, "replacement"),
         parse_score=float(_value(answer, "parse_score")),
         mask_score=float(_value(answer, "mask_score")),
+        edit_score=_score(answer, "edit_score"),
         seeds=tuple(int(seed) for seed in _values(answer, "used_seed")),
         report=json.loads(_value(answer, "report")),
         request_id=_request_id(answer),
@@ -138,6 +141,12 @@ def _mask_result(answer: InferResult) -> MaskResult:
         report=json.loads(_value(answer, "mask_report")),
         request_id=_request_id(answer),
     )
+
+
+def _score(answer: InferResult, name: str) -> float | None:
+    """A score; None where the server has none, which it tells by -1."""
+    score = float(_value(answer, name))
+    return score if score >= 0 else None
 
 
 def _present(inputs: list[InferInput | None]) -> list[InferInput]:

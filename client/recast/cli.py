@@ -33,7 +33,9 @@ from .work_files import answers_on_stdout
 _OPTIONS = (
     (r"\bnum_inference_steps\b", "--steps"),
     (r"\bguidance_scale\b", "--guidance"),
+    (r"^strength\b", "--strength"),
     (r"\bnum_images\b", "--num-images"),
+    (r"\bmax_attempts\b", "--max-attempts"),
     (r"\bnegative_prompt\b|\bnegative prompt\b", "--negative-prompt"),
     (r"^seed\b", "--seed"),
     ("allow more time or ask for fewer steps", "allow more time (--timeout) or ask for fewer steps (--steps)"),

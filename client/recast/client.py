@@ -89,12 +89,17 @@ class Client(_Calls):
                 [height, width, 3] or [height, width].
             prompt: one sentence, such as "Replace the car with a bicycle".
             seed (int): repeats an edit; by default one is drawn, which the result tells. Variants take seed,
-                seed + 1, …
+                seed + 1, …; one that was painted again has another, which repeats it with max_attempts=1.
             num_inference_steps (int): denoising steps. Where no default is named here, the server has one, and None
                 means it.
             guidance_scale (float): how closely the replacement follows the words.
+            strength (float): above 0, up to 1: the share of the denoising steps that are done, as in diffusers. At 1
+                from noise alone; below it from the picture with noise, so that the old thing's structure stays. By
+                default 1, and less for a new material ("make the chair wooden").
             negative_prompt (str): what must not appear.
             num_images (int): how many variants.
+            max_attempts (int): how often the server may paint a variant, each time from another seed, until it sees
+                what was asked for; 1 keeps the first whatever it is.
             priority (str): "interactive", or "bulk" for an edit that nobody sits and waits for: the first to be
                 refused.
             canary_key (str): edits with the same one, such as a user's name, come from the same release while a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,7 +59,7 @@ def edit(arguments: argparse.Namespace, client: Client) -> Outcome:
     if before is not None:
         draw = partial(strip, before, result.mask, result.pictures, arguments.prompt)
         files.append(Result("strip", draw, named(arguments.strip)))
-    return _saved(files, source.kind, document, console.edit_lines(result, seconds))
+    return _saved(files, source.kind, document, console.edit_lines(result, seconds), console.doubts(result))
 
 
 def parse(arguments: argparse.Namespace, client: Client) -> Outcome:
@@ -112,8 +112,10 @@ def _edited(arguments: argparse.Namespace, client: Client, data: bytes) -> Edit:
         seed=arguments.seed,
         num_inference_steps=arguments.steps,
         guidance_scale=arguments.guidance,
+        strength=arguments.strength,
         negative_prompt=arguments.negative_prompt,
         num_images=arguments.num_images,
+        max_attempts=arguments.max_attempts,
         priority="bulk" if arguments.bulk else None,
     )
     with closing(steps), console.progress(arguments.prompt) as line:
@@ -131,7 +133,9 @@ def _timed(doing: str, work: Callable[[], T]) -> tuple[T, float]:
     return result, time.monotonic() - start
 
 
-def _saved(results: list[Result], kind: str, document: dict[str, Any], lines: list[str]) -> Outcome:
+def _saved(
+    results: list[Result], kind: str, document: dict[str, Any], lines: list[str], warnings: Sequence[str] = ()
+) -> Outcome:
     """Write the files, and list them."""
     told, notes = saved(results, kind, document)
-    return Outcome(told, [*lines, console.saved_line([str(result.path) for result in results])], notes)
+    return Outcome(told, [*lines, console.saved_line([str(result.path) for result in results])], [*warnings, *notes])

@@ -17,6 +17,8 @@ from .results import Edit, MaskResult, ParseResult, Progress, Status
 
 BAR = 20
 """Characters of a full progress bar."""
+DOUBTFUL = 0.5
+"""Below this edit score the server itself would try again."""
 
 
 def edit_lines(edit: Edit, seconds: float) -> list[str]:
@@ -25,8 +27,21 @@ def edit_lines(edit: Edit, seconds: float) -> list[str]:
     return [
         _line("Understood", f"{_understood(edit)} (score {edit.parse_score:.2f})"),
         _line("Found", f"{edit.target} (score {edit.mask_score:.2f})"),
+        _line("Done", _done(edit)),
         _line("Seeds" if len(edit.seeds) > 1 else "Seed", f"{seeds} (--seed {edit.seed} repeats it)"),
         _line("Time", _times(edit.report, seconds)),
+    ]
+
+
+def doubts(edit: Edit) -> list[str]:
+    """What the person should know of an edit that the server itself doubts."""
+    if edit.edit_score is None or edit.edit_score >= DOUBTFUL:
+        return []
+    tries = f"{edit.attempts} tries" if edit.attempts > 1 else "1 try"
+    which = "it" if len(edit.pngs) == 1 else "one of them"
+    return [
+        f"done, but {which} may not be right: {_understood(edit)} (score {edit.edit_score:.2f} after {tries}); try "
+        "another --seed."
     ]
 
 
@@ -67,12 +82,18 @@ class Line:
 
     doing: str
     bar: str = ""
+    steps: int = 0
+    """The denoising steps of one attempt, as soon as they are known."""
 
     def show(self, progress: Progress) -> None:
-        """Say on the line that a step is done, and how far the painting is."""
-        painted = progress.step / progress.steps if progress.stage == "inpaint" else 0.0
+        """Say on the line that a step is done, and how far the painting is: the bar starts anew with each attempt."""
         done = {"parse": "sentence read", "mask": "object found"}
-        state = done.get(progress.stage, f"step {progress.step} of {progress.steps}")
+        painted, state = 0.0, done.get(progress.stage, "")
+        if not state:
+            self.steps = self.steps or progress.steps
+            step = progress.step - (progress.steps - self.steps)
+            again = "it went wrong, trying again: " if progress.steps > self.steps else ""
+            painted, state = step / self.steps, f"{again}step {step} of {self.steps}"
         self.bar = f"[{'#' * round(BAR * painted):<{BAR}}] {state}  "
 
 
@@ -108,6 +129,11 @@ def _tick(line: Line, done: threading.Event) -> None:
 
 def _understood(result: Edit | ParseResult) -> str:
     return described(result.intent, result.target, result.replacement)
+
+
+def _done(edit: Edit) -> str:
+    score = "the server could not look" if edit.edit_score is None else f"score {edit.edit_score:.2f}"
+    return f"{score}, {edit.attempts} tries" if edit.attempts > 1 else score
 
 
 def _times(report: dict[str, Any], seconds: float) -> str:

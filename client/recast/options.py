@@ -16,8 +16,10 @@ class EditOptions(TypedDict, total=False):
     seed: int | None
     num_inference_steps: int | None
     guidance_scale: float | None
+    strength: float | None
     negative_prompt: str | None
     num_images: int | None
+    max_attempts: int | None
     priority: str | None
     canary_key: str | None
     timeout: float | None

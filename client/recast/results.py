@@ -15,6 +15,7 @@ from .pictures import decoded
 class Progress:
     """One step of an edit is done: number `step` of the `steps` of `stage`, which is "parse", "mask" or "inpaint".
 
+    When the server paints again what went wrong, `step` counts on and `steps` grows by those of the new attempt.
     `preview_jpeg`, when previews were asked for, shows the square around the object as it stands after the step.
     """
 
@@ -34,9 +35,10 @@ class Edit:
 
     `pngs` are the server's own PNG files; `pictures` and `picture` decode them, in the mode and size of the
     input after its EXIF rotation. `mask` is 8-bit: 255 = replaced, 0 = untouched to the byte, between =
-    blended. Scores are 0 … 1. `report` holds the release and the milliseconds of each step, the size of the
-    crop and the largest background difference; `request_id` names the call in the server's log and traces. The same
-    inputs and seed give the same edit.
+    blended. Scores are 0 … 1; `edit_score` tells how far the server sees in the pictures what was asked for, in the
+    worst of them, and is None where it could not look. `report` holds the release and the milliseconds of each step,
+    the size of the crop, the largest background difference, and each picture's attempts and score; `request_id` names
+    the call in the server's log and traces. The same inputs and seed give the same edit.
     """
 
     pngs: tuple[bytes, ...] = field(repr=False)
@@ -46,6 +48,7 @@ class Edit:
     replacement: str
     parse_score: float
     mask_score: float
+    edit_score: float | None
     seeds: tuple[int, ...]
     report: dict[str, Any] = field(repr=False)
     request_id: str = field(default="", compare=False)
@@ -59,6 +62,11 @@ class Edit:
     def seed(self) -> int:
         """The first variant's seed."""
         return self.seeds[0]
+
+    @property
+    def attempts(self) -> int:
+        """How often the server painted, for the variant that took the most attempts."""
+        return max(self.report.get("attempts", [1]))
 
     @property
     def picture(self) -> Image.Image:
@@ -81,6 +89,7 @@ class Edit:
             "replacement": self.replacement,
             "parse_score": self.parse_score,
             "mask_score": self.mask_score,
+            "edit_score": self.edit_score,
             "seeds": list(self.seeds),
             "report": self.report,
             "request_id": self.request_id,
@@ -116,8 +125,8 @@ class ParseResult:
 class MaskResult:
     """Where an object is, at the picture's own size, as 8-bit PNG files.
 
-    `object_mask` is the object's own outline; `mask` is what an edit of the asked intent would replace:
-    grown, loosened, feathered. `mask_score` is 0 … 1.
+    `object_mask` is the object's own outline, with its shadow where the asked intent takes the object away; `mask` is
+    what such an edit would replace: grown, loosened, feathered. `mask_score` is 0 … 1.
     """
 
     mask_png: bytes = field(repr=False)

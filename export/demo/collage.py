@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from export.demo import world
+from export.demo.backdrop import backdrop
 from export.demo.objects import KINDS, draw_object
 
 VARIANTS = 8
@@ -47,12 +48,12 @@ class Scissors:
         self.shadow = blob.filter(ImageFilter.GaussianBlur(6))
 
     def collage(self, rng: np.random.Generator) -> Collage:
-        planned, backdrop = self.backdrops[rng.integers(len(self.backdrops))]
+        planned, drawn = self.backdrops[rng.integers(len(self.backdrops))]
         things = self._things(rng, planned)
         view = _view(rng, things, planned.aspect)
-        corner = (view[0] * backdrop.width, view[1] * backdrop.height,
-                  view[2] * backdrop.width, view[3] * backdrop.height)  # fmt: skip
-        canvas = backdrop.resize((self.size, self.size), Image.Resampling.BILINEAR, corner)
+        corner = (view[0] * drawn.width, view[1] * drawn.height,
+                  view[2] * drawn.width, view[3] * drawn.height)  # fmt: skip
+        canvas = drawn.resize((self.size, self.size), Image.Resampling.BILINEAR, corner)
         alphas = [self._paste(rng, canvas, thing, planned.light, view) for thing in things]
         image, masks = np.asarray(canvas), _visible(alphas)
         kept = [i for i, mask in enumerate(masks) if (mask >= 128).sum() >= LEAST_AREA]
@@ -112,7 +113,7 @@ def _patch(rng: np.random.Generator, kind: str, colour: str) -> tuple[Image.Imag
 
 def _backdrop(seed: int) -> tuple[world.Plan, Image.Image]:
     planned = world.plan(seed)
-    return planned, Image.fromarray(world.backdrop(planned, round(240 * planned.aspect), 240))
+    return planned, Image.fromarray(backdrop(planned, round(240 * planned.aspect), 240))
 
 
 def _view(rng: np.random.Generator, things: list[world.Placed], aspect: float) -> tuple[float, float, float, float]:

@@ -1,6 +1,6 @@
 """Distil the demo's UNet into a latent consistency model: four steps without guidance instead of twenty with it.
 
-    python -m export.demo.distil_unet --out export/demo/weights/inpaint_lcm
+    python -m export.demo.distil_unet --out export/demo/weights/inpaint_lcm --teacher export/demo/weights/inpaint
 
 Luo et al. 2023 (arXiv 2310.04378): where the teacher's guided DDIM step leads along its path, the student must say
 the same of the picture from both ends. The guidance scale is the demo's own, so the student takes none.
@@ -9,21 +9,23 @@ the same of the picture from both ends. The guidance scale is the demo's own, so
 from __future__ import annotations
 
 import copy
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, LCMScheduler, UNet2DConditionModel
+from diffusers import LCMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from export.demo.train_unet import BATCH, CONTEXT, OUTSIDE, POOLS, encoded, scheduler
+from export.demo.latents import encoded
+from export.demo.train_unet import BATCH, CONTEXT, OUTSIDE, scheduler
 from export.demo.training import Run, arguments
-from export.presets import DEMO_WEIGHTS, PRESETS
+from export.presets import PRESETS
 
 GUIDANCE: float = PRESETS["demo"].settings["inpaint"]["guidance_scale"]
-TEACHER = DEMO_WEIGHTS / "inpaint"
 SOLVER_STEPS = 50
 """The teacher's DDIM steps; diffusers calls them original_inference_steps."""
 TARGET_DECAY = 0.95
@@ -45,18 +47,16 @@ class Distillation:
     """Batches, the teacher and the loss; everything but the student is fixed."""
 
     def __init__(self, options):
-        self.device = options.device
-        vae = AutoencoderKL.from_pretrained(TEACHER / "vae", torch_dtype=torch.float32).to(self.device).eval()
-        pools = [encoded(first, count, vae, options) for first, count in POOLS]
-        parts = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
-        self.latents = {name: torch.from_numpy(parts[name]) for name in ("clean", "masked", "mask")}
+        self.batch, self.device = options.batch, options.device
+        parts = encoded(options.teacher / "vae", options.side, options)
+        self.latents = {name: torch.from_numpy(parts[name]).to(self.device) for name in ("clean", "masked", "mask")}
         captions, self.caption_of = np.unique(parts["caption"], return_inverse=True)
-        tokenizer = CLIPTokenizer.from_pretrained(TEACHER / "tokenizer")
-        text_encoder = CLIPTextModel.from_pretrained(TEACHER / "text_encoder", dtype=torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(options.teacher / "tokenizer")
+        text_encoder = CLIPTextModel.from_pretrained(options.teacher / "text_encoder", dtype=torch.float32)
         tokens = tokenizer([*captions.tolist(), ""], padding="max_length", max_length=CONTEXT, return_tensors="pt")
         with torch.no_grad():
             self.texts = text_encoder(tokens.input_ids).last_hidden_state.to(self.device)
-        self.teacher = UNet2DConditionModel.from_pretrained(TEACHER / "unet", torch_dtype=torch.float32)
+        self.teacher = UNet2DConditionModel.from_pretrained(options.teacher / "unet", torch_dtype=torch.float32)
         self.teacher.set_attn_processor(AttnProcessor())
         self.teacher.to(self.device).eval()
         self.levels = scheduler().alphas_cumprod.to(self.device)
@@ -80,11 +80,11 @@ class Distillation:
 
     def loss(self, step: int, student, target) -> torch.Tensor:
         rng = np.random.default_rng([step, 11])
-        rows = rng.integers(0, len(self.caption_of), BATCH)
-        clean, masked, mask = (self.latents[name][rows].float().to(self.device) for name in self.latents)
+        rows = rng.integers(0, len(self.caption_of), self.batch)
+        clean, masked, mask = (self.latents[name][rows].float() for name in self.latents)
         condition, texts = torch.cat([mask, masked], 1), self.texts[self.caption_of[rows]]
         stride = 1000 // SOLVER_STEPS
-        spread = ((rng.permutation(BATCH) + rng.random(BATCH)) / BATCH * SOLVER_STEPS).astype(np.int64)
+        spread = ((rng.permutation(self.batch) + rng.random(self.batch)) / self.batch * SOLVER_STEPS).astype(np.int64)
         start = torch.from_numpy((spread + 1) * stride - 1).to(self.device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(self.device)
         signal, sigma = self.mixture(start)
@@ -109,7 +109,8 @@ class Distillation:
 
 def main() -> None:
     side = {"type": int, "default": 192, "help": "px of the crops (default: %(default)s)"}
-    options = arguments(__doc__, minutes=40, side=side)
+    teacher = {"type": Path, "required": True, "help": "checkpoint folder of the pipeline to distil"}
+    options = arguments(__doc__, minutes=40, batch=BATCH, side=side, teacher=teacher)
     work = Distillation(options)
     student = copy.deepcopy(work.teacher).train()
     target = copy.deepcopy(work.teacher)
@@ -129,20 +130,33 @@ def main() -> None:
             for slow, fast in zip(target.parameters(), student.parameters(), strict=True):
                 slow.lerp_(fast, 1 - TARGET_DECAY)
         run.tell(loss.item())
-        if step % 200 == 199:
+        if run.due():
             run.save(student=student, target=target, optimiser=optimiser, ema=ema)
-            finish(options.out, student, ema)
+            finish(options, student, ema)
     run.save(student=student, target=target, optimiser=optimiser, ema=ema)
-    finish(options.out, student, ema)
+    finish(options, student, ema)
 
 
-def finish(out: Path, student: UNet2DConditionModel, ema: EMAModel) -> None:
+def finish(options, student: UNet2DConditionModel, ema: EMAModel) -> None:
     """Write the averaged weights in half precision, and the scheduler; the rest of the pipeline is the teacher's."""
     averaged = copy.deepcopy(student)
     ema.copy_to(averaged.parameters())
     averaged.register_to_config(_name_or_path="inpaint/unet")  # the teacher's, not where it lay on this machine
-    averaged.half().save_pretrained(out / "unet")
-    student_scheduler().save_pretrained(out / "scheduler")
+    averaged.half().save_pretrained(options.out / "unet")
+    student_scheduler().save_pretrained(options.out / "scheduler")
+    link_rest(options.out, options.teacher)
+
+
+def link_rest(out: Path, teacher: Path) -> None:
+    """Link what the student's pipeline shares with the teacher's, and write its model_index.json."""
+    index = json.loads((teacher / "model_index.json").read_text(encoding="utf-8"))
+    index["scheduler"] = ["diffusers", LCMScheduler.__name__]
+    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for path in teacher.glob("*/*"):
+        link = out / path.relative_to(teacher)
+        if not link.exists() and link.parent.name not in ("unet", "scheduler"):
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(os.path.relpath(path, link.parent))
 
 
 if __name__ == "__main__":

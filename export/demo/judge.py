@@ -1,6 +1,8 @@
 """The judge: a small classifier of kind and colour, trained on the renderer's crops only, used for scoring.
 
-The service never sees it. `python -m export.demo.judge --out export/demo/weights/judge` trains it.
+It also sees spoilt things, two halves that do not belong together and two things through one another, and calls them
+nothing: else whatever looks a little like a car is a car. The service never sees the judge.
+`python -m export.demo.judge --out export/demo/weights/judge` trains it.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from export.demo import crops, world
+from export.demo import pools, world
 from export.demo.training import Run, arguments
 
-SIDE, BATCH, POOL = 64, 48, 6000
+SIDE, BATCH = 64, 48
+SPOILT = 0.2
+"""The share of pieces that are spoilt."""
 NOTHING = len(world.KINDS)
 """The class of a crop in which nothing stands."""
 
@@ -90,30 +94,64 @@ def _tensor(pieces: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def spoilt(rng: np.random.Generator, piece: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """What no renderer draws, of two uint8 [64, 64, 3]: half of each, or one through the other."""
+    if rng.random() < 0.4:
+        return np.rint(piece * 0.5 + other * 0.5).astype(np.uint8)
+    mixed, cut = piece.copy(), int(rng.integers(SIDE * 3 // 8, SIDE * 5 // 8))
+    half = np.s_[:, cut:] if rng.random() < 0.5 else np.s_[cut:]
+    mixed[half] = other[half]
+    return mixed
+
+
+class Pieces:
+    """Batches of looks at the crops' holes, a function of the step alone."""
+
+    def __init__(self, data: dict[str, np.ndarray], batch: int):
+        shown = data["intent"] != "background"  # there the hole is all but the thing
+        self.batch, self.images = batch, data["image"][shown]
+        self.boxes = [world.bounds(mask.astype(np.uint8) * 255) for mask in data["mask"][shown]]
+        self.kinds = np.array([world.KINDS.index(kind) if kind else NOTHING for kind in data["kind"][shown]])
+        self.colours = np.array([world.COLOURS.index(colour) if colour else -100 for colour in data["colour"][shown]])
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(pieces [b, 3, 64, 64], kinds [b], colours [b]; −100 where there is none)."""
+        rng = np.random.default_rng([step, 11])
+        rows = rng.integers(0, len(self.images), self.batch)
+        kinds, colours = self.kinds[rows], self.colours[rows]
+        pieces = [self._look(rng, row) for row in rows]
+        for n in np.flatnonzero(rng.random(self.batch) < SPOILT):
+            other = int(rng.integers(len(self.images)))
+            if NOTHING not in (kinds[n], self.kinds[other]) and kinds[n] != self.kinds[other]:
+                pieces[n] = spoilt(rng, pieces[n], self._look(rng, other))
+                kinds[n], colours[n] = NOTHING, -100
+        return _tensor(pieces), torch.from_numpy(kinds), torch.from_numpy(colours)
+
+    def _look(self, rng: np.random.Generator, row: int) -> np.ndarray:
+        shift = tuple(rng.uniform(-0.05, 0.05, 2))
+        piece = look(self.images[row], self.boxes[row], rng.uniform(1.02, 1.45), shift)
+        return piece[:, ::-1] if rng.random() < 0.5 else piece
+
+
 def main() -> None:
-    options = arguments(__doc__, minutes=8)
-    data = crops.pool(0, POOL, options.work)
-    boxes = np.array([world.bounds(mask.astype(np.uint8) * 255) for mask in data["mask"]])
-    kinds = torch.tensor([world.KINDS.index(k) if k else NOTHING for k in data["kind"]])
-    colours = torch.tensor([world.COLOURS.index(c) if c else -100 for c in data["colour"]])
+    options = arguments(__doc__, minutes=10, batch=BATCH)
+    batches = Pieces(pools.pool(options.crops, options.work), options.batch)
     network = Network().to(options.device)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     run = Run("judge", options, peak=2e-3)
     run.resume(network=network, optimiser=optimiser)
     for step in run.steps():
         run.rate(optimiser)
-        rng = np.random.default_rng([step, 11])
-        rows = rng.integers(0, POOL, BATCH)
-        pieces = [
-            look(data["image"][n], boxes[n], rng.uniform(1.02, 1.45), tuple(rng.uniform(-0.05, 0.05, 2))) for n in rows
-        ]
-        pieces = [piece[:, ::-1] if rng.random() < 0.5 else piece for piece in pieces]
-        kind, colour = network(_tensor(pieces).to(options.device))
-        loss = F.cross_entropy(kind, kinds[rows]) + F.cross_entropy(colour, colours[rows], ignore_index=-100)
+        pieces, kinds, colours = (part.to(options.device) for part in batches(step))
+        kind, colour = network(pieces)
+        loss = F.cross_entropy(kind, kinds) + F.cross_entropy(colour, colours, ignore_index=-100)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        run.tell(loss.item(), right=(kind.argmax(1) == kinds[rows]).float().mean().item())
+        run.tell(loss.item(), right=(kind.argmax(1) == kinds).float().mean().item())
+        if run.due():
+            run.save(network=network, optimiser=optimiser)
+    run.save(network=network, optimiser=optimiser)
     options.out.mkdir(parents=True, exist_ok=True)
     save_file({n: t.half().contiguous() for n, t in network.state_dict().items()}, options.out / "model.safetensors")
 

@@ -109,7 +109,7 @@ def lone(bench: Bench, seed: int) -> Iterator[tuple[str, str, float]]:
 
 def paired(bench: Bench, seed: int) -> Iterator[tuple[str, str, float]]:
     planned = twins(seed)
-    size = world._own_size(planned)
+    size = world.own_size(planned)
     scene = world.draw(planned, size)
     picture = as_picture(scene.image)
     counts = [thing.kind for thing in scene.things]

@@ -14,27 +14,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from export.demo import crops, world
+from export.demo import captions
+from export.demo.latents import encoded
 from export.demo.training import Run, arguments
 
-POOLS = ((0, 8000), (8000, 8000), (16000, 8000))
 BATCH, OUTSIDE, CONTEXT, WIDTH = 32, 0.15, 16, 128
+"""Rows a step on a CPU; the loss's weight outside the mask; the text encoder's tokens and width."""
 
 
 def text_parts() -> tuple[CLIPTokenizer, CLIPTextModel]:
     """A byte-level BPE tokenizer trained on the world's captions, and a small text encoder for it."""
-    words = [
-        f"{article} {colour} {kind}" for article in ("a", "an") for colour in world.COLOURS for kind in world.KINDS
-    ]
-    tokenizer = CLIPTokenizer(model_max_length=CONTEXT).train_new_from_iterator(
-        [*words, crops.EMPTY] * 4, vocab_size=640
-    )
+    tokenizer = CLIPTokenizer(model_max_length=CONTEXT).train_new_from_iterator(captions.every() * 4, vocab_size=640)
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -79,41 +74,14 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-@torch.no_grad()
-def encoded(first: int, count: int, vae: AutoencoderKL, options) -> dict[str, np.ndarray]:
-    """A pool: `clean`, `masked` float16 latents [n, 4, side / 8, side / 8], scaled, `mask`, `caption`."""
-    side, file = options.side, options.work / f"latents-{first}-{count}-{options.side}.npz"
-    if not file.exists():
-        drawn = crops.pool(first, count, options.work)
-        rows: dict[str, list] = {"clean": [], "masked": [], "mask": []}
-        for at in range(0, count, 50):
-            image = torch.from_numpy(drawn["image"][at : at + 50].transpose(0, 3, 1, 2)).to(options.device)
-            image = F.interpolate(image.float() / 127.5 - 1, size=(side, side), mode="bicubic", antialias=True)
-            image = image.contiguous(memory_format=torch.channels_last)
-            hole = F.interpolate(torch.from_numpy(drawn["mask"][at : at + 50, None]).float(), size=(side, side)) > 0.5
-            hole = hole.to(options.device)
-            rows["mask"].append(hole[:, :, ::8, ::8].cpu().numpy())
-            for name, picture in (("clean", image), ("masked", image.masked_fill(hole, 0.0))):
-                with torch.autocast(options.device, torch.bfloat16):
-                    latents = vae.encode(picture).latent_dist.mean
-                rows[name].append((latents.float() * vae.config.scaling_factor).cpu().numpy().astype(np.float16))
-        parts = {name: np.concatenate(latents) for name, latents in rows.items()}
-        part = file.with_suffix(".part.npz")
-        np.savez(part, caption=drawn["caption"], **parts)
-        part.rename(file)
-        print(f"unet: encoded crops {first} to {first + count}", flush=True)
-    with np.load(file) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
 class Batches:
     """Training batches on the device, a function of the step alone."""
 
-    def __init__(self, data: dict[str, np.ndarray], tokenizer: CLIPTokenizer, device: str):
-        self.device = device
+    def __init__(self, data: dict[str, np.ndarray], tokenizer: CLIPTokenizer, batch: int, device: str):
+        self.batch, self.device = batch, device
         self.parts = {name: torch.from_numpy(data[name]).to(device) for name in ("clean", "masked", "mask")}
-        captions, self.caption_of = np.unique(data["caption"], return_inverse=True)
-        texts = [*captions.tolist(), ""]
+        texts, self.caption_of = np.unique(data["caption"], return_inverse=True)
+        texts = [*texts.tolist(), ""]
         self.tokens = tokenizer(texts, padding="max_length", max_length=CONTEXT, return_tensors="pt").input_ids.to(
             device
         )
@@ -122,10 +90,10 @@ class Batches:
     def __call__(self, step: int):
         """(sample [b, 9, h, w], timestep [b], input_ids [b, 16], wanted v [b, 4, h, w], weight [b, 1, h, w])."""
         rng = np.random.default_rng([step, 7])
-        rows = rng.integers(0, len(self.caption_of), BATCH)
+        rows = rng.integers(0, len(self.caption_of), self.batch)
         clean, masked, mask = (self.parts[name][rows].float() for name in ("clean", "masked", "mask"))
-        captions = np.where(rng.random(BATCH) < 0.1, len(self.tokens) - 1, self.caption_of[rows])
-        spread = (rng.permutation(BATCH) + rng.random(BATCH)) / BATCH
+        texts = np.where(rng.random(self.batch) < 0.1, len(self.tokens) - 1, self.caption_of[rows])
+        spread = (rng.permutation(self.batch) + rng.random(self.batch)) / self.batch
         timestep = torch.from_numpy((spread * 1000).astype(np.int64)).to(self.device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(self.device)
         signal, sigma = (f.view(-1, 1, 1, 1) for f in (self.abar[timestep].sqrt(), (1 - self.abar[timestep]).sqrt()))
@@ -133,7 +101,7 @@ class Batches:
         return (
             sample,
             timestep,
-            self.tokens[captions],
+            self.tokens[texts],
             signal * noise - sigma * clean,
             mask + OUTSIDE * (1 - mask),
         )
@@ -141,11 +109,8 @@ class Batches:
 
 def main() -> None:
     side = {"type": int, "default": 128, "help": "px that crops are shrunk to (default: %(default)s)"}
-    options = arguments(__doc__, minutes=90, side=side)
-    vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32).to(options.device).eval()
-    vae = vae.to(memory_format=torch.channels_last)
-    pools = [encoded(first, count, vae, options) for first, count in POOLS]
-    data = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
+    options = arguments(__doc__, minutes=90, batch=BATCH, side=side)
+    data = encoded(options.out / "vae", options.side, options)
     tokenizer, text_encoder = text_parts()
     unet = network(options.side)
     if options.go_on:
@@ -158,8 +123,9 @@ def main() -> None:
     parts = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(options.device)
     optimiser = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     ema = EMAModel(parts.parameters(), decay=0.999, use_ema_warmup=True, power=0.8)
-    run = Run("unet", options, peak=5e-4 if options.go_on else 9e-4)
-    batches = Batches(data, tokenizer, options.device)
+    peak = (5e-4 if options.go_on else 9e-4) * (options.batch / BATCH) ** 0.25
+    run = Run(f"unet-{options.side}", options, peak)
+    batches = Batches(data, tokenizer, options.batch, options.device)
     run.resume(parts=parts, optimiser=optimiser, ema=ema)
     for step in run.steps():
         run.rate(optimiser)
@@ -174,7 +140,7 @@ def main() -> None:
         optimiser.step()
         ema.step(parts.parameters())
         run.tell(loss.item())
-        if step % 500 == 499:
+        if run.due():
             run.save(parts=parts, optimiser=optimiser, ema=ema)
             finish(options.out, tokenizer, parts, ema)
     run.save(parts=parts, optimiser=optimiser, ema=ema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,16 +13,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from export.demo.pools import COUNT
+
 WORK = Path("build/demo")
 """Where training keeps its rendered pools and its resumable state; never in git."""
+SAVE_EVERY_S = 60
 
 
-def arguments(description: str, minutes: float, **more: dict[str, Any]) -> argparse.Namespace:
+def arguments(description: str, minutes: float, batch: int, **more: dict[str, Any]) -> argparse.Namespace:
     """The options that every training script has, and `more`: add_argument's own for each name."""
+    cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write, in Hugging Face layout")
     parser.add_argument("--minutes", type=float, default=minutes, help="how long to train (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=batch, help="rows a step (default: %(default)s, for a CPU)")
+    parser.add_argument("--crops", type=int, default=COUNT, help="crops to train on (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=cores, help="CPU threads (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--work", type=Path, default=WORK, help="pools and resumable state (default: %(default)s)")
     parser.add_argument(
@@ -61,18 +68,32 @@ class Run:
 
     def __init__(self, name: str, options: argparse.Namespace, peak: float, warmup: int = 200):
         self.name, self.peak, self.warmup = name, peak, warmup
-        self.state_file = options.work / f"{name}.pt"
+        self.state_file, self.device = options.work / f"{name}.pt", options.device
         self.budget = options.minutes * 60
         self.step, self.spent, self._mark, self._told = 0, 0.0, time.monotonic(), 0.0
         self._loss: float | None = None
+        self._saved = 0.0
+
+    @property
+    def done(self) -> float:
+        """The share of the minutes that is spent, 0 … 1."""
+        return min(1.0, self.spent / self.budget)
+
+    def due(self) -> bool:
+        """Whether the state should be saved: every minute."""
+        if self.spent - self._saved < SAVE_EVERY_S:
+            return False
+        self._saved = self.spent
+        return True
 
     def resume(self, **parts) -> None:
         """Load the state of an earlier, interrupted run into `parts` (anything with load_state_dict)."""
         if self.state_file.exists():
-            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
             self.step, self.spent = state.pop("step"), state.pop("spent")
             for name, part in parts.items():
                 part.load_state_dict(state[name])
+            self._told = self._saved = self.spent
             print(f"{self.name}: resumed at step {self.step}", flush=True)
         self._mark = time.monotonic()
 
@@ -95,8 +116,7 @@ class Run:
 
     def rate(self, optimiser: torch.optim.Optimizer) -> None:
         """Set the learning rate for this step: linear warm-up, then a cosine to 2 % over the run's minutes."""
-        done = min(1.0, self.spent / self.budget)
-        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.done))
         for group in optimiser.param_groups:
             group["lr"] = self.peak * min(1.0, (self.step + 1) / self.warmup) * cosine
 

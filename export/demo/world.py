@@ -6,14 +6,16 @@ can be drawn at any size, with or without one of its things. Everything is a fun
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
+from export.demo.backdrop import CUT_OUT, backdrop
 from export.demo.objects import COLOURS as PAINTS
 from export.demo.objects import KINDS as DRAWINGS
 from export.demo.objects import draw_object
+from export.demo.plans import Placed, Plan
 
 KINDS = tuple(DRAWINGS)
 COLOURS = tuple(PAINTS)
@@ -23,34 +25,6 @@ HELD_OUT = 1_000_000
 
 SIDES = (256, 768)
 """Shortest and longest side of a drawn scene in px."""
-
-
-@dataclass(frozen=True)
-class Placed:
-    """One planned thing: its box is (x0, y0, x1, y1) in fractions of the frame's width and height."""
-
-    kind: str
-    colour: str
-    box: tuple[float, float, float, float]
-    paint: tuple[int, int, int]
-    flip: bool
-    tilt: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A scene before it is drawn. `aspect` is width over height; `light` points towards the light."""
-
-    place: str
-    aspect: float
-    horizon: float
-    light: tuple[float, float]
-    brightness: float
-    things: tuple[Placed, ...]
-    seed: int
-
-    def without(self, index: int) -> Plan:
-        return replace(self, things=self.things[:index] + self.things[index + 1 :])
 
 
 @dataclass(frozen=True)
@@ -125,10 +99,11 @@ def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 def scene(seed: int, size: tuple[int, int] | None = None) -> Scene:
     """The scene of `seed`, drawn at `size` (width, height) px or at a size of its own, 256 to 768 px a side."""
     planned = plan(seed)
-    return draw(planned, size or _own_size(planned))
+    return draw(planned, size or own_size(planned))
 
 
-def _own_size(planned: Plan) -> tuple[int, int]:
+def own_size(planned: Plan) -> tuple[int, int]:
+    """Width and height in px at which the scene is drawn unless told otherwise."""
     low, high = SIDES
     short = int(
         np.random.default_rng([planned.seed, 29]).integers(low, int(high / max(planned.aspect, 1 / planned.aspect)) + 1)
@@ -140,14 +115,7 @@ def draw(planned: Plan, size: tuple[int, int]) -> Scene:
     """Draw a plan at `size` (width, height) px."""
     width, height = size
     canvas = Image.fromarray(backdrop(planned, width, height))
-    drawn: list[tuple[Placed, np.ndarray]] = []
-    for thing in planned.things:
-        patch, corner = _patch(thing, planned.light, width, height)
-        _cast_shadow(canvas, thing, planned.light, width, height)
-        canvas.paste(patch, corner, patch)
-        mask = Image.new("L", size)
-        mask.paste(patch.getchannel("A"), corner)
-        drawn.append((thing, np.asarray(mask)))
+    drawn = [(thing, stand(canvas, thing, planned)) for thing in planned.things]
     visible = np.zeros((height, width), np.uint8)
     things: list[Thing] = []
     for thing, alpha in reversed(drawn):
@@ -155,6 +123,21 @@ def draw(planned: Plan, size: tuple[int, int]) -> Scene:
         visible = np.maximum(visible, alpha)
         things.append(Thing(thing.kind, thing.colour, seen, bounds(seen)))
     return Scene(np.asarray(canvas), tuple(reversed(things)), planned.place)
+
+
+def stand(canvas: Image.Image, thing: Placed, planned: Plan, on: np.ndarray | None = None) -> np.ndarray:
+    """Draw a thing and its shadow on `canvas`, in front of all that is there; returns its alpha, uint8 [H, W].
+
+    `on`, uint8 [H, W], is the alpha of what it stands on, where that is not the ground: its shadow falls on nothing
+    else.
+    """
+    patch, corner = _patch(thing, planned.light, *canvas.size)
+    if planned.place != CUT_OUT:
+        _cast_shadow(canvas, thing, planned.light, on)
+    canvas.paste(patch, corner, patch)
+    alpha = Image.new("L", canvas.size)
+    alpha.paste(patch.getchannel("A"), corner)
+    return np.asarray(alpha)
 
 
 def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -172,9 +155,9 @@ def _patch(thing: Placed, light: tuple[float, float], width: int, height: int) -
     return patch, (round(x0 * width) - (patch.width - w) // 2, round(y0 * height) - (patch.height - h) // 2)
 
 
-def _cast_shadow(canvas: Image.Image, thing: Placed, light: tuple[float, float], width: int, height: int) -> None:
+def _cast_shadow(canvas: Image.Image, thing: Placed, light: tuple[float, float], on: np.ndarray | None) -> None:
     """A soft dark ellipse at the thing's foot, a little away from the light."""
-    x0, y0, x1, y1 = thing.box
+    (width, height), (x0, y0, x1, y1) = canvas.size, thing.box
     w, h = (x1 - x0) * width, max(3.0, 0.1 * (y1 - y0) * height)
     blur = max(1.0, float(h) * 0.3)
     pad = int(3 * blur) + 1
@@ -186,87 +169,10 @@ def _cast_shadow(canvas: Image.Image, thing: Placed, light: tuple[float, float],
         round((x0 + x1) / 2 * width - size[0] / 2 - light[0] * w * 0.06),
         round(y1 * height - size[1] / 2),
     )
+    if on is not None:
+        here = Image.fromarray(on).crop((*corner, corner[0] + size[0], corner[1] + size[1]))
+        shadow = ImageChops.multiply(shadow, here)
     canvas.paste((22, 22, 30), corner, shadow)
-
-
-GROUND = {
-    "street": (128, 128, 132),
-    "room": (176, 128, 84),
-    "lawn": (108, 164, 76),
-    "beach": (228, 204, 150),
-    "snow": (226, 232, 240),
-}
-SKY = {
-    "street": ((150, 190, 228), (206, 220, 232)),
-    "room": ((232, 214, 190), (224, 204, 178)),
-    "lawn": ((132, 186, 236), (208, 228, 240)),
-    "beach": ((112, 182, 240), (204, 232, 246)),
-    "snow": ((176, 192, 212), (216, 224, 234)),
-}
-
-
-def backdrop(planned: Plan, width: int, height: int) -> np.ndarray:
-    """The place without its things, uint8 [H, W, 3]."""
-    rng = np.random.default_rng([planned.seed, 43])
-    tint = rng.uniform(-14, 14, 3)
-    y = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    x = np.linspace(0, planned.aspect, width, dtype=np.float32)[None, :, None]
-    top, low = (np.asarray(c, np.float32) for c in SKY[planned.place])
-    if planned.place == "room":
-        top, low = top + rng.uniform(-28, 12, 3), low + rng.uniform(-28, 12, 3)
-    far = top + (low - top) * np.clip(y / planned.horizon, 0, 1)
-    far = np.broadcast_to(far, (height, width, 3)) + _far_detail(planned, rng, x, y)
-    depth = np.clip((y - planned.horizon) / (1 - planned.horizon), 0, 1)
-    ground = np.asarray(GROUND[planned.place], np.float32) + tint
-    near = ground * (0.9 + 0.14 * depth) + _grain(rng, width, height, planned.place)[:, :, None]
-    near = near + _near_detail(planned, rng, x, depth)
-    edge = planned.horizon + 0.012 * np.sin(x * rng.uniform(2, 6) + rng.uniform(0, 6)) * (
-        planned.place in ("lawn", "snow")
-    )
-    blend = np.clip((y - edge) * height, 0, 1)
-    image = (far * (1 - blend) + near * blend) * planned.brightness
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def _grain(rng: np.random.Generator, width: int, height: int, place: str) -> np.ndarray:
-    """Soft blotches of two sizes, float32 [H, W]; their size follows the frame, not the pixel grid."""
-    strength = {"street": 5, "room": 4, "lawn": 11, "beach": 7, "snow": 4}[place]
-    total = np.zeros((height, width), np.float32)
-    for cells, weight in ((9, 1.0), (26, 0.6)):
-        coarse = rng.standard_normal((cells, max(4, round(cells * width / height)))).astype(np.float32)
-        total += weight * np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-    return total * strength
-
-
-def _far_detail(planned: Plan, rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray | float:
-    """What stands at the horizon: a hill, the sea, a row of walls, wallpaper."""
-    if planned.place == "room":
-        stripes = np.sign(np.sin(x * rng.uniform(28, 44))) * 4
-        skirting = (y > planned.horizon - 0.035) * np.float32(22)
-        return stripes + skirting
-    if planned.place == "beach":
-        sea = np.clip((y - (planned.horizon - 0.12)) * 60, 0, 1)
-        return sea * (np.array([40, 128, 176], np.float32) - np.array([190, 226, 244], np.float32))
-    height = rng.uniform(0.05, 0.14)
-    ridge = planned.horizon - height * (0.6 + 0.4 * np.sin(x * rng.uniform(2, 5) + rng.uniform(0, 6)))
-    if planned.place == "street":
-        steps = rng.uniform(0.08, 0.24, 32)
-        ridge = planned.horizon - steps[np.floor(x * 7).astype(int) % 32]
-    hill = {"street": (-46, -56, -58), "lawn": (-90, -60, -120), "snow": (-46, -40, -30)}[planned.place]
-    return np.clip((y - ridge) * 80, 0, 1) * np.array(hill, np.float32)
-
-
-def _near_detail(planned: Plan, rng: np.random.Generator, x: np.ndarray, depth: np.ndarray) -> np.ndarray | float:
-    """Lines on the ground: planks of a floor, the kerb of a street, ripples of sand."""
-    if planned.place == "room":
-        slant = (x - planned.aspect / 2) / (0.45 + depth)
-        return -13.0 * (np.abs(np.sin(slant * rng.uniform(7, 10))) < 0.1)
-    if planned.place == "street":
-        kerb = np.clip(1 - np.abs(depth - 0.16) * 26, 0, 1) * 40
-        return kerb + np.float32(18) * (depth < 0.16)
-    if planned.place == "beach":
-        return 4.0 * np.sin(depth * rng.uniform(22, 34) + 2.0 * np.sin(x * rng.uniform(2, 4)))
-    return 0.0
 
 
 def phrase(thing: Thing | Placed) -> str:

@@ -100,9 +100,9 @@ class Assets:
         assets.plan(settings.num_inference_steps)
         return assets
 
-    def plan(self, num_inference_steps: int) -> Plan:
+    def plan(self, num_inference_steps: int, strength: float = 1.0) -> Plan:
         """The sampler's plan: one denoising step a call of the UNet, so PNDM has one more than was asked for."""
-        return make_plan(self.settings.sampler, self.scheduler, num_inference_steps)
+        return make_plan(self.settings.sampler, self.scheduler, num_inference_steps, strength)
 
     def tokens(self, text: str) -> list[int]:
         """The text's token ids with begin and end marks, cut or padded to the text encoder's length.

@@ -41,10 +41,14 @@ class DenoisingStep(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The initial sample is noise times `init_noise_sigma`; then `steps` in order."""
+    """The initial sample is noise times `init_noise_sigma`; then `steps` in order.
+
+    Where a picture is given it is instead the picture's latents and the noise, weighted by `init_mixture`.
+    """
 
     init_noise_sigma: float
     steps: tuple[DenoisingStep, ...]
+    init_mixture: tuple[float, float]
 
 
 class Progress(NamedTuple):
@@ -60,12 +64,18 @@ class Progress(NamedTuple):
     denoised: np.ndarray
 
 
-def denoise(model: Model, plan: Plan, noise: Iterator[np.ndarray]) -> Iterator[Progress]:
+def denoise(
+    model: Model, plan: Plan, noise: Iterator[np.ndarray], picture_latents: np.ndarray | None = None
+) -> Iterator[Progress]:
     """Run `plan`, yielding after each call of the model; the last sample is the result. Closing it stops there.
 
     `noise` yields standard normal noise, float32 [n, channels, h, w]: the start, then what samplers add on the way.
+    It starts from `picture_latents`, [1 or n, channels, h, w], noised (diffusers' `add_noise`), or from noise alone.
     """
-    sample = next(noise) * np.float32(plan.init_noise_sigma)
+    if picture_latents is None:
+        sample = next(noise) * np.float32(plan.init_noise_sigma)
+    else:
+        sample = _weighted(plan.init_mixture[0], picture_latents, plan.init_mixture[1], next(noise))
     base, history = sample, list[np.ndarray]()
     memory = max(len(weights.history) for step in plan.steps for weights in (step.next, step.base) if weights)
     for number, step in enumerate(plan.steps, 1):

@@ -147,3 +147,13 @@ def _without_final_signal(levels: np.ndarray) -> np.ndarray:
     bars = ((roots - last) * (first / (first - last))) ** 2
     betas = 1 - np.concatenate([bars[:1], bars[1:] / bars[:-1]])
     return _product(1 - betas)
+
+
+def mixture(level: float) -> tuple[float, float]:
+    """The weights of picture and noise in a sample of signal level `level`, an entry of `alphas_cumprod`."""
+    return math.sqrt(level), math.sqrt(1 - level)
+
+
+def mixture_of(ratio: float) -> tuple[float, float]:
+    """The weights of picture and noise in a sample whose noise ratio this is."""
+    return mixture(1 / (float(ratio) ** 2 + 1))

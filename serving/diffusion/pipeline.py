@@ -87,16 +87,26 @@ def guided_unet(infer: Infer, condition: np.ndarray, prompt_embeds: np.ndarray, 
 
 
 def denoise_canvas(
-    assets: Assets, infer: Infer, canvas: Canvas, masked_image_latents: np.ndarray, caption: str, options: Options
+    assets: Assets,
+    infer: Infer,
+    canvas: Canvas,
+    masked_image_latents: np.ndarray,
+    caption: str,
+    options: Options,
+    seeds: Sequence[int],
 ) -> Iterator[Progress]:
-    """The latents, float32 [num_images, channels, h, w], after each denoising step; the last sample is the result.
+    """The latents, float32 [seeds, channels, h, w], after each denoising step; the last sample is the result.
 
-    `masked_image_latents` is `encode_images` of `masked_image(canvas)`, [1, channels, h, w].
+    `masked_image_latents` is `encode_images` of `masked_image(canvas)`, [1, channels, h, w]. With a strength below 1
+    the loop starts from the canvas as it is, hole and all.
     """
     hole = latent_hole(canvas, assets.settings.vae_factor)
     prompt_embeds = encode_prompt(assets, infer, caption, options)
     model = guided_unet(
         infer, np.concatenate([hole, masked_image_latents], axis=1), prompt_embeds, options.guidance_scale
     )
-    noise = noise_sampler(options.seeds, masked_image_latents.shape[1:])
-    return denoise(model, assets.plan(options.num_inference_steps), noise)
+    noise = noise_sampler(seeds, masked_image_latents.shape[1:])
+    strength = 1.0 if options.strength is None else options.strength
+    picture_latents = None if strength == 1 else encode_images(assets, infer, canvas.image[None])
+    plan = assets.plan(options.num_inference_steps, strength)
+    return denoise(model, plan, noise, picture_latents)

@@ -4,6 +4,7 @@ and which colour word describes pixels."""
 from collections.abc import Mapping
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
 Rgb = tuple[int, int, int]
@@ -12,6 +13,11 @@ LIGHTNESS_SHARE = 0.4
 """Light and shade change lightness most, so it counts less than hue when colours are compared."""
 NEAR = 22.0
 """Distance in CIELAB, lightness discounted, at which a pixel counts 1/e as much for a colour word."""
+
+FOREIGN = 14.0
+"""Distance in CIELAB from which on a colour is another."""
+SAMPLED = 512
+"""So many colours stand for all that are around."""
 
 
 def colour_shares(pixels: np.ndarray, words: Mapping[str, Rgb]) -> dict[str, float]:
@@ -25,6 +31,25 @@ def colour_name(pixels: np.ndarray, words: Mapping[str, Rgb]) -> str:
     """The one of the colour `words` that describes the most of the pixels, uint8 [n, 3]."""
     shares = colour_shares(pixels, words)
     return max(shares, key=lambda word: shares[word])
+
+
+def foreign_share(picture: np.ndarray, where: np.ndarray, known: np.ndarray, around: np.ndarray) -> float:
+    """The share of the pixels of `picture`, uint8 [H, W, 3], at `where` whose colour is nowhere `around` in `known`.
+
+    `where` and `around` are bool [H, W], `known` is of the picture's shape. Every second pixel and a sample of the
+    colours are compared; 0 where either is empty.
+    """
+    whole = np.array([1 / LIGHTNESS_SHARE, 1, 1], np.float32)  # a grey thing on grey ground differs in lightness alone
+    seen = lab(cv2.blur(picture, (3, 3))[::2, ::2][where[::2, ::2]]) * whole
+    colours = np.clip(np.rint(known[around]), 0, 255).astype(np.uint8)
+    colours = lab(colours[:: max(1, len(colours) // SAMPLED)]) * whole
+    if not len(seen) or not len(colours):
+        return 0.0
+    nearest = np.full(len(seen), np.inf, np.float32)
+    for part in np.array_split(colours, max(1, len(colours) // 64)):
+        away = np.square(part).sum(1) - 2 * seen @ part.T
+        np.minimum(nearest, away.min(1), out=nearest)
+    return float((nearest + np.square(seen).sum(1) > FOREIGN**2).mean())
 
 
 def lab(pixels: np.ndarray) -> np.ndarray:

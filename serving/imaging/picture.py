@@ -22,6 +22,9 @@ COMPRESS_LEVEL = 1
 LUMA = np.array([299, 587, 114], np.float32) / 1000
 """ITU-R 601, the weights of Pillow's `convert("L")`."""
 
+HARDLY_SEEN = 1 / 64
+"""An alpha, of 1, that an edit leaves at the soft edge of what it took away."""
+
 Box = tuple[int, int, int, int]
 
 
@@ -62,30 +65,67 @@ class Picture:
         colours = pixels[..., :3] if self.mode in ("RGB", "RGBA") else pixels[..., :1].repeat(3, axis=-1)
         return np.concatenate([colours, alpha], axis=-1)
 
-    def blend(self, box: Box, colours: np.ndarray, mask: np.ndarray) -> "Picture":
+    def colours(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """The colours of `box` as they are, float32 [h, w, 3] in 0 … 255, and where there are any: bool [h, w]."""
+        rgba = self.rgba(box)
+        if self.mode == "I;16":  # all of its 16 bits
+            x0, y0, x1, y1 = box
+            return (self.pixels[y0:y1, x0:x1] / np.float32(257)).repeat(3, axis=-1), rgba[..., 3] > 0
+        return rgba[..., :3].astype(np.float32), rgba[..., 3] > 0
+
+    def alpha(self) -> np.ndarray | None:
+        """The opacity of every pixel, uint8 [H, W]; None where all are opaque."""
+        if self.palette is not None:
+            opacity = self.palette[:, 3][self.pixels[..., 0]] if self.palette[:, 3].min() < 255 else None
+        else:
+            opacity = self.pixels[..., -1] if self.mode in ("LA", "RGBA") else None
+        return None if opacity is None or opacity.min(initial=255) == 255 else opacity
+
+    def blend(self, box: Box, colours: np.ndarray, mask: np.ndarray, alpha: np.ndarray | None = None) -> "Picture":
         """A copy with `colours`, float [h, w, 3] in 0 … 255, laid over `box` by `mask`, uint8 [h, w].
 
-        Opacity is left as it is, and so is every pixel whose mask is 0.
+        Every pixel whose mask is 0 is left as it is, and so is opacity, unless `alpha`, float [h, w] in 0 … 1, says
+        that of the new pixels; `colours` are then as seen on a white page. A palette's pixels are opaque or not.
         """
+        if self.palette is not None:
+            return self._requantised(box, colours, mask, alpha)
         x0, y0, x1, y1 = box
         pixels = self.pixels.copy()
         part = pixels[y0:y1, x0:x1]
         weight = mask[..., None].astype(np.float32) / 255
-        if self.palette is not None:
-            old = self.rgba(box)
-            mixed = _rounded(old[..., :3] + (colours - old[..., :3]) * weight, np.uint8)
-            spot = (mask > 0) & (old[..., 3] == 255)
-            everywhere = np.array(Image.fromarray(pixels[..., 0]).histogram())
-            taken = everywhere - np.bincount(part[spot, 0], minlength=256)
-            grow = self.mode == "P"
-            part[..., 0], palette = quantise(part[..., 0], mixed, spot, self.palette, taken, grow=grow)
-            return replace(self, pixels=pixels, palette=palette)
+        if alpha is not None:
+            opacity = part[..., -1] / np.float32(255)
+            colours, opacity = _mixed(self.rgba(box)[..., :3], opacity, colours, alpha, weight)
+            new = colours if self.mode == "RGBA" else (colours @ LUMA)[..., None]
+            mixed = _rounded(np.append(new, 255 * opacity[..., None], axis=-1), pixels.dtype)
+            np.copyto(part, mixed, where=mask[..., None] > 0)
+            return replace(self, pixels=pixels)
         depth = 257 if self.mode == "I;16" else 1
         new = colours * depth if self.mode in ("RGB", "RGBA") else (colours @ LUMA)[..., None] * depth
         part = part[..., : new.shape[-1]]
         mixed = _rounded(part + (new - part) * weight, pixels.dtype)
         np.copyto(part, mixed, where=mask[..., None] > 0)
         return replace(self, pixels=pixels)
+
+    def _requantised(self, box: Box, colours: np.ndarray, mask: np.ndarray, alpha: np.ndarray | None) -> "Picture":
+        """`blend` of a picture with a palette."""
+        assert self.palette is not None
+        x0, y0, x1, y1 = box
+        pixels, palette = self.pixels.copy(), self.palette
+        part = pixels[y0:y1, x0:x1]
+        old, weight = self.rgba(box), mask[..., None].astype(np.float32) / 255
+        spot, gone = (mask > 0) & (old[..., 3] == 255), np.zeros(mask.shape, bool)
+        if alpha is not None:
+            gone = (mask >= 128) & (alpha < 0.5)
+            appears = (mask >= 128) & (alpha >= 0.5) & (old[..., 3] < 255)
+            spot, weight = (spot & ~gone) | appears, np.where(appears[..., None], np.float32(1), weight)
+        mixed = _rounded(old[..., :3] + (colours - old[..., :3]) * weight, np.uint8)
+        taken = np.array(Image.fromarray(pixels[..., 0]).histogram()) - np.bincount(part[spot, 0], minlength=256)
+        clear = int(palette[:, 3].argmin())
+        taken[clear] += int(palette[clear, 3] < 255)  # no new colour takes the place of the transparent one
+        part[..., 0], palette = quantise(part[..., 0], mixed, spot, palette, taken, grow=self.mode == "P")
+        part[gone, 0] = clear
+        return replace(self, pixels=pixels, palette=palette)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -155,6 +195,20 @@ def _seen(rgba: np.ndarray) -> np.ndarray:
         return rgba[..., :3]
     alpha = rgba[..., 3:].astype(np.float32) / 255
     return _rounded(255 + (rgba[..., :3] - np.float32(255)) * alpha, np.uint8)
+
+
+def _mixed(
+    old: np.ndarray, old_alpha: np.ndarray, seen: np.ndarray, new_alpha: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [h, w, 3] and alpha [h, w] between an old layer and a new one that is `seen` on a white page.
+
+    Premultiplied (Porter and Duff 1984). What is hardly seen any more is made transparent and loses its old colour.
+    """
+    alpha = old_alpha * (1 - weight[..., 0]) + new_alpha * weight[..., 0]
+    alpha = np.where(alpha < HARDLY_SEEN, 0, alpha)
+    new = np.clip(255 + (seen - 255) / np.maximum(new_alpha, 1 / 255)[..., None], 0, 255)
+    share = np.divide(new_alpha * weight[..., 0], alpha, out=np.ones_like(alpha), where=alpha > 0)[..., None]
+    return old + (new - old) * share, alpha
 
 
 def _rounded(values: np.ndarray, dtype: Any) -> np.ndarray:

@@ -3,10 +3,11 @@
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.errors import EditError
 from serving.intents import INTENTS, MAX_PROMPT_CHARS, NO_EDIT
+from serving.language.colours import in_plain_words
 from serving.language.referring import ARTICLES, referent
 
 _EXAMPLE = 'Say what to change, for example "Replace the car with a bicycle".'
@@ -39,6 +40,7 @@ def check_prompt(prompt: str, max_chars: int = MAX_PROMPT_CHARS) -> str:
 def read_answer(answer_text: str) -> Edit:
     """The edit in the language model's JSON; EditError not_an_edit when the intent is none."""
     edit = Edit(**json.loads(answer_text))
+    edit = replace(edit, target=re.sub(r"(?<=\w)['’]s$", "", edit.target))  # "change the car's colour"
     if edit.intent == NO_EDIT:
         *others, last = INTENTS
         known = f"{', '.join(others)} or {last}"
@@ -58,6 +60,6 @@ def with_article(phrase: str) -> str:
 
 def caption(edit: Edit) -> str:
     """What the diffusion model shall draw in the mask: "a bicycle", "a blue house", "empty background"."""
-    given = {"replacement": edit.replacement, "noun": referent(edit.target).noun}
+    given = {"replacement": in_plain_words(edit.replacement), "noun": referent(edit.target).noun}
     text = INTENTS[edit.intent].caption.format(**given)
     return with_article(text) if edit.replacement else text

@@ -18,6 +18,7 @@ from transformers.cache_utils import DynamicLayer
 from serving.intents import INTENTS, NO_EDIT
 from serving.language.grammar import START, AnswerState
 from serving.language.memory import bytes_needed, placement
+from serving.language.stand_ins import with_stand_ins
 
 SYSTEM_PROMPT = (
     "Answer with the edit that the sentence asks for, as JSON. "
@@ -110,13 +111,14 @@ class LanguageModel:
 
         The score is the product, over the tokens where the grammar left a choice, of the chosen token's probability
         among the allowed ones. Tokens without an alternative join the next call of the model, which therefore runs
-        once for each choice and not once for each token.
+        once for each choice and not once for each token. Colours are shown to it as plain words: see `stand_ins`.
         """
         if not sentences:
             return []
-        states = [AnswerState(sentence, self.encode) for sentence in sentences]
+        plain = [with_stand_ins(sentence) for sentence in sentences]
+        states = [AnswerState(shown.sentence, self.encode) for shown in plain]
         scores = [1.0] * len(states)
-        sequences, pending = self.begin([chat_prompt(self.tokenizer, sentence) for sentence in sentences])
+        sequences, pending = self.begin([chat_prompt(self.tokenizer, shown.sentence) for shown in plain])
         for row, state in enumerate(states):
             pending[row] += state.forced()
         while any(state.allowed for state in states):
@@ -129,8 +131,8 @@ class LanguageModel:
                     state.advance(token)
                     pending[row] = [token, *state.forced()]
         return [
-            (START + str(self.tokenizer.decode(state.tokens)), score)
-            for state, score in zip(states, scores, strict=True)
+            (shown.restored(START + str(self.tokenizer.decode(state.tokens))), score)
+            for shown, state, score in zip(plain, states, scores, strict=True)
         ]
 
     def begin(self, prompts: Sequence[str]) -> tuple["Sequences", list[list[int]]]:

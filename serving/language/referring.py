@@ -3,35 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from serving.language.colours import COLOURS, FILLERS, in_plain_words, paint_of
+
 ARTICLES = frozenset("the a an this that these those my your our his her its their some any another".split())
-
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 40, 40),
-    "orange": (240, 130, 30),
-    "yellow": (245, 210, 50),
-    "green": (50, 150, 70),
-    "blue": (45, 95, 205),
-    "purple": (130, 65, 170),
-    "white": (245, 245, 245),
-    "black": (30, 30, 30),
-    "pink": (240, 130, 180),
-    "brown": (120, 75, 45),
-    "grey": (128, 128, 128),
-    "gray": (128, 128, 128),
-    "violet": (140, 80, 200),
-    "turquoise": (60, 200, 190),
-    "cyan": (40, 200, 220),
-    "magenta": (210, 50, 160),
-    "beige": (225, 210, 175),
-    "golden": (212, 165, 45),
-    "silver": (190, 192, 196),
-    "maroon": (110, 25, 35),
-    "navy": (25, 35, 95),
-    "teal": (20, 120, 125),
-}
-"""RGB of the colour words that an object can be picked by, 0 … 255."""
-
-_SHADES = "light|dark|bright|pale|deep"
 
 _SIDES = {
     "left": r"(?:(?:on|at|to) (?:the |my )?)?(?:far )?left(?:[- ]?(?:hand|most))?(?: (?:side|one|corner))?",
@@ -70,7 +44,7 @@ def referent(phrase: str) -> Referent:
 
     Words that are neither stay in the noun; so does a word that would otherwise leave no noun ("the orange").
     """
-    rest = strip_articles(" ".join(phrase.lower().split()))
+    rest = strip_articles(in_plain_words(" ".join(phrase.lower().split())))
     side = None
     for name, pattern in _SIDES.items():
         without = " ".join(re.sub(rf"(?<![\w-])(?:{pattern})(?![\w-])", " ", rest, count=1).split())
@@ -79,12 +53,22 @@ def referent(phrase: str) -> Referent:
             break
     colour = None
     words = "|".join(COLOURS)
-    pattern = rf"\b(?:(?:{_SHADES}) )?({words})(?: and (?:{words}))*\b"
-    if found := re.search(pattern, rest):
-        without = " ".join((rest[: found.start()] + rest[found.end() :]).split())
-        if without:
-            rest, colour = without, found[1]
+    if found := re.search(rf"\b({words})(?: and (?:{words}))*\b", rest):
+        for start in _starts(rest, found):
+            if without := " ".join((rest[:start] + rest[found.end() :]).split()):
+                rest, colour = without, found[1]
+                break
     return Referent(rest, colour, side)
+
+
+def _starts(phrase: str, colour: re.Match[str]) -> list[int]:
+    """Where the colour's name may start, the longest first: "dark olive green boat" -> at dark, olive, green."""
+    starts = [colour.start()]
+    for word in reversed(list(re.finditer(r"[^\s-]+", phrase[: colour.start()]))):
+        if word[0] in FILLERS or paint_of(phrase[word.start() : colour.end(1)]) is None:
+            break
+        starts.insert(0, word.start())
+    return starts
 
 
 def strip_articles(phrase: str) -> str:

@@ -1,7 +1,8 @@
 """From an object's own outline to the mask of an edit: what may change, with a soft edge.
 
 A mask that follows the old object's outline makes the new one take its shape, so a replacement gets a loose
-rounded box; a recolour keeps the outline.
+rounded box; a recolour keeps the outline. A shadow goes with what casts it: where the object is to go, both are in
+the mask, and both are the old object to all that follows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from serving.imaging.morphology import dilate
+from serving.imaging.picture import Picture
 from serving.intents import INTENTS
+from serving.segmentation.shadow import cast_shadow
 
 Box = tuple[float, float, float, float]
 
@@ -21,7 +24,7 @@ OUTLINE_SHARE, OUTLINE_LEAST_PX = 0.015, 2
 """How far a recolour reaches beyond the outline: a share of the object's size, and at least so many px."""
 SIDE_SHARE, TOP_SHARE, FOOT_SHARE = 0.1, 0.1, 0.115
 """How far a box reaches beyond the object: to each side and up, of the object's size; down, of the box's height.
-The foot holds the shadow; the demo's diffusion model stands what it draws so far above the lower edge."""
+The foot holds the new thing's shadow: the demo's diffusion model stands what it draws so far above the lower edge."""
 REMOVE_SHARE, REMOVE_FOOT_SHARE = 0.06, 0.13
 NARROWEST, WIDEST = 0.75, 1.35
 """Width over height of a replacement's box: room for things that are taller or wider than the old one."""
@@ -31,20 +34,42 @@ WORK_SIDE = 1024
 """Soft shapes are drawn at most this many px long, then enlarged: the cost does not follow the picture."""
 
 
-def edit_mask(object_mask: np.ndarray, intent: str, others: np.ndarray | None = None) -> np.ndarray:
+def edit_masks(
+    picture: Picture, object_mask: np.ndarray, others: np.ndarray, intent: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """`edit_mask`, and what an edit of `intent` makes of the old object: both uint8 [H, W].
+
+    The second is all that is surely replaced where the object goes: its outline and the shadow it casts in `picture`.
+    An object that stays keeps its shadow: then it is `object_mask`.
+    """
+    if not goes(intent):
+        return edit_mask(object_mask, intent, others), object_mask
+    shadow = cast_shadow(picture, object_mask, others)
+    return edit_mask(object_mask, intent, others, shadow), np.maximum(object_mask, shadow)
+
+
+def goes(intent: str) -> bool:
+    """Whether an edit of `intent`, a key of INTENTS or "", takes the old object away, and its shadow with it."""
+    return intent != "" and INTENTS[intent].mask != "outline"
+
+
+def edit_mask(
+    object_mask: np.ndarray, intent: str, others: np.ndarray | None = None, shadow: np.ndarray | None = None
+) -> np.ndarray:
     """The mask of an edit, uint8 [H, W]: 255 = may change, 0 = stays, between = blended.
 
     `object_mask` is uint8 [H, W], the object's own outline; `others`, bool [h, w] at any size of the same
-    aspect, marks things like it that shall stay. `intent` is a key of INTENTS, or "", which leaves the outline
-    as it is.
+    aspect, marks things like it that shall stay; `shadow`, uint8 [H, W], is what goes where the object does. `intent`
+    is a key of INTENTS, or "", which leaves the outline as it is.
     """
     box = bounds(object_mask)
     if box is None or intent == "":
         return object_mask
-    shape = INTENTS[intent].mask
-    if shape == "outline":
+    if not goes(intent):
         return _outline(object_mask, box)
-    return _boxed(object_mask, box, loosened(box) if shape == "loose_box" else cleared(box), others)
+    traces = object_mask if shadow is None else np.maximum(object_mask, shadow)
+    loose = loosened(box) if INTENTS[intent].mask == "loose_box" else cleared(box)
+    return _boxed(traces, bounds(traces) or box, loose, others)
 
 
 def bounds(mask: np.ndarray) -> tuple[int, int, int, int] | None:
@@ -65,7 +90,7 @@ def loosened(box: Box) -> Box:
 
 
 def cleared(box: Box) -> Box:
-    """The box that holds a thing and its shadow."""
+    """The box that holds a thing and the shadow at its foot, seen or not."""
     x0, y0, x1, y1 = box
     side = REMOVE_SHARE * max(x1 - x0, y1 - y0)
     return x0 - side, y0 - side, x1 + side, y1 + REMOVE_FOOT_SHARE * (y1 - y0)

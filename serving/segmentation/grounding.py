@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.imaging.colour import colour_shares
-from serving.language.referring import COLOURS, Referent
+from serving.language.colours import COLOURS
+from serving.language.referring import Referent
 from serving.segmentation.not_found import no_such_colour
 from serving.segmentation.regions import Region, region
 

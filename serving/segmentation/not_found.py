@@ -6,7 +6,8 @@ import numpy as np
 
 from serving.errors import EditError
 from serving.imaging.colour import colour_name
-from serving.language.referring import COLOURS, Referent
+from serving.language.colours import COLOURS
+from serving.language.referring import Referent
 from serving.segmentation.refine import scaled
 from serving.segmentation.regions import Region
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -15,6 +16,8 @@ CLOSER = 1.7
 """Side of a closer look over the longest side of what it looks at."""
 NARROWEST_LOOK = 32
 """No look is at fewer px a side: there would be little but blur to see."""
+REACHED = 0.05
+"""A share of a region's area: what is connected in a closer look to so much of two joins them."""
 GROWTH, CONFIRMED = 0.2, 0.3
 """A closer look may add this share of a region's longest side; one that finds less of its area denies it."""
 
@@ -69,6 +72,30 @@ def confirm(coarse: Region, others: list[Region], likely: np.ndarray, threshold:
         near &= ~other.mask
     mask = (likely >= threshold) & near
     return region(mask, likely) if mask.sum() >= CONFIRMED * coarse.area else None
+
+
+def rejoin(regions: list[Region], looks: list[np.ndarray], threshold: float) -> list[Region]:
+    """The regions, those in one that closer looks show to be pieces of one thing: a lamp whose stem hardly shows.
+
+    `looks` are their probabilities from near, float32 [h, w]. Two belong together where what is connected in the look
+    at one of them reaches well into both.
+    """
+    home = list(range(len(regions)))
+    for likely in looks:
+        count, labels = cv2.connectedComponents((likely >= threshold).view(np.uint8), connectivity=8)
+        shares = np.stack([np.bincount(labels[each.mask], minlength=count) / each.area for each in regions])
+        for reached in (shares[:, 1:] >= REACHED).T:
+            first, *rest = np.flatnonzero(reached).tolist() or [0]
+            home = [home[first] if at in {home[n] for n in rest} else at for at in home]
+    groups = [[n for n, at in enumerate(home) if at == where] for where in dict.fromkeys(home)]
+    return [regions[group[0]] if len(group) == 1 else _union([regions[n] for n in group]) for group in groups]
+
+
+def _union(pieces: list[Region]) -> Region:
+    mask = np.logical_or.reduce([piece.mask for piece in pieces])
+    x0, y0, x1, y1 = np.array([piece.box for piece in pieces]).T
+    score = sum(piece.score * piece.area for piece in pieces) / mask.sum()
+    return Region(mask, (int(x0.min()), int(y0.min()), int(x1.max()), int(y1.max())), float(score))
 
 
 def resize(

@@ -19,7 +19,7 @@ from serving.imaging.picture import Picture
 from serving.language.referring import Referent, part_landmark, referent
 from serving.segmentation.grounding import choose
 from serving.segmentation.not_found import no_such_thing
-from serving.segmentation.refine import Look, closer_window, confirm, resize, scaled, sigmoid
+from serving.segmentation.refine import Look, closer_window, confirm, rejoin, resize, scaled, sigmoid
 from serving.segmentation.regions import LONG, Region, find_regions
 from serving.segmentation.tiles import join, tiles
 from serving.settings import check_names
@@ -132,7 +132,11 @@ class Masker:
                 continue
             seen = []
             whole = Look(logits[name], (0, 0, *picture.size))
-            for coarse, likely, look in self._look_closer(picture, name, regions, whole, segment):
+            looks = list(self._look_closer(picture, name, regions, whole, segment))
+            joined = rejoin(regions, [likely for _, likely, _ in looks], self.settings.threshold)
+            if len(joined) < len(regions):
+                regions, looks = joined, list(self._look_closer(picture, name, joined, whole, segment))
+            for coarse, likely, look in looks:
                 fine = confirm(coarse, [r for r in regions if r is not coarse], likely, self.settings.threshold)
                 if fine:
                     seen.append((fine, look))

@@ -49,6 +49,10 @@ class Caller:
             raise EditError("cancelled", "the deadline passed before the edit was done; allow more time or ask for "
                                          "fewer steps.")  # fmt: skip
 
+    def in_time(self, seconds: float) -> bool:
+        """Whether what takes so many seconds would end before the deadline."""
+        return time.monotonic() + seconds < self.deadline
+
     def infer(
         self,
         model: str,

@@ -51,11 +51,12 @@ class EditLog:
             if not result.noted:
                 self._ended(request_id, intent, result.name, started, cause=result.__cause__)
             return
-        for name in ("parse_score", "mask_score"):
-            if name in result:
+        for name in ("parse_score", "mask_score", "edit_score"):
+            if name in result and result[name].item() >= 0:  # below is the score of what nobody could look at
                 self.metrics.observe(f"recast_{name}", result[name].item())
         if "edited_image" in result:
-            self._ended(request_id, intent, "ok", started, release=painted_by(result))
+            report = json.loads(result["report"].item()) if "report" in result else {}
+            self._ended(request_id, intent, "ok", started, release=painted_by(report), tried=tries(report))
 
     def _ended(
         self,
@@ -65,6 +66,7 @@ class EditLog:
         started: float,
         *,
         release: dict[str, Any] | None = None,
+        tried: dict[str, Any] | None = None,
         cause: BaseException | None = None,
     ) -> None:
         intent = intent if intent in INTENTS else NO_EDIT
@@ -73,7 +75,7 @@ class EditLog:
         fields = {**about, "request_id": safe(request_id), "intent": intent, "outcome": outcome,
                   "milliseconds": round((time.perf_counter() - started) * 1e3, 1)}  # fmt: skip
         log = self._logger.log_error if outcome == "internal" else self._logger.log_info
-        log(line(**fields, **origin(cause)))
+        log(line(**fields, **(tried or {}), **origin(cause)))
         if cause is not None:
             text = "".join(traceback.format_exception(cause))
             self._logger.log_verbose(f"{line(request_id=safe(request_id))}\n{text}")
@@ -84,9 +86,16 @@ def is_health_probe(request_id: str) -> bool:
     return request_id != "" and request_id == _PROBE_ID
 
 
-def painted_by(outputs: Outputs) -> dict[str, Any]:
+def tries(report: dict[str, Any]) -> dict[str, Any]:
+    """How often the edit was painted in all, and the least score of its pictures where the server could look."""
+    attempts, scores = report.get("attempts", []), report.get("edit_scores", [])
+    told = {"attempts": sum(attempts)} if attempts else {}
+    return told | ({"edit_score": min(scores)} if scores else {})
+
+
+def painted_by(report: dict[str, Any]) -> dict[str, Any]:
     """The release that the report names: not always that of the process, while two share the requests."""
-    releases = json.loads(outputs["report"].item()).get("releases", {}) if "report" in outputs else {}
+    releases = report.get("releases", {})
     return {"release": releases["inpaint"]} if "inpaint" in releases else {}
 
 

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from serving.errors import EditError
 from serving.imaging import picture
 from serving.intents import MAX_PROMPT_CHARS
-from serving.segmentation.edit_mask import edit_mask
+from serving.segmentation.edit_mask import edit_masks
 from serving.segmentation.segmenter import Masker
 from serving.steps.bls import Caller
 from serving.steps.report import extended
@@ -42,11 +42,10 @@ class TritonPythonModel(Step):
     def _outputs(self, caller: Caller, data: bytes, target: str, intent: str, started: float) -> Outputs:
         image = picture.decode(data)
         found = self.masker.find(image, target, partial(self._segment, caller))
-        mask = picture.encode_mask(edit_mask(found.object_mask, intent, found.others))
-        outline = picture.encode_mask(found.object_mask)
+        mask, old = edit_masks(image, found.object_mask, found.others, intent)
         return {
-            "mask_image": bytes_tensor(mask),
-            "object_mask": bytes_tensor(outline),
+            "mask_image": bytes_tensor(picture.encode_mask(mask)),
+            "object_mask": bytes_tensor(picture.encode_mask(old)),
             "mask_score": np.array([[found.score]], np.float32),
             "mask_report": bytes_tensor(extended({}, "mask", self.version, started, candidates=found.candidates)),
         }

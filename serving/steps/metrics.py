@@ -34,9 +34,11 @@ FAMILIES = {
     "recast_cancelled_steps_total": Family(
         "counter", "Denoising steps spared: the call was cancelled, or failed, before them"
     ),
+    "recast_retries_total": Family("counter", "Variants painted again, with another seed, because they went wrong"),
     "recast_mask_area_ratio": Family("histogram", "Share of the picture that an edit changed", SHARES),
     "recast_parse_score": Family("histogram", "How sure parse was of what the sentence asks for, 0 to 1", SCORES),
     "recast_mask_score": Family("histogram", "How sure mask was of the object, 0 to 1", SCORES),
+    "recast_edit_score": Family("histogram", "How sure the second look was that the edit was done, 0 to 1", SCORES),
     "recast_step_start_time_seconds": Family("gauge", "When the step's process last started, in Unix time"),
 }
 

@@ -14,7 +14,7 @@ from serving.diffusion.denoise import Progress
 from serving.diffusion.options import check_preview_side
 from serving.steps.bls import Caller, parameters
 from serving.steps.decoupled import Reply, StreamingStep
-from serving.steps.inpaint import InpaintPipeline, read_request
+from serving.steps.inpaint import InpaintPipeline, read_request, read_wish
 from serving.steps.report import merged, read_report
 from serving.steps.step import NoParameters, key_of
 from serving.steps.tensors import blob, bytes_tensor, scalar
@@ -45,22 +45,25 @@ class TritonPythonModel(StreamingStep):
         yield progress("mask", 1, 1)
         reports = (read_report(report.item(), "report") for report in (parsed["parse_report"], masked["mask_report"]))
         report, started = merged(*reports), time.perf_counter()
+        intent, target, replacement, caption = (parsed[name].item().decode() for name in PARSED[:4])
         wanted = read_request(
             image,
             masked["mask_image"].item(),
             masked["object_mask"].item(),
-            caption=parsed["caption"].item().decode(),
-            intent=parsed["intent"].item().decode(),
+            caption=caption,
+            intent=intent,
+            replacement=replacement,
             options=options,
         )
+        wish = read_wish(intent, target, caption, replacement)
         # Closed here: a preview that nobody waits for ends this loop and not the pipeline's, which has steps to count.
-        with closing(pipeline.run(wanted, caller)) as events:
+        with closing(pipeline.run(wanted, caller, wish, report)) as events:
             for event in events:
                 if isinstance(event, Progress):
                     preview = {} if side is None else {"preview": bytes_tensor(pipeline.preview(event, side, caller))}
                     yield progress("inpaint", event.step, event.steps, **preview)
                 else:
-                    painted = pipeline.outputs(wanted, event, report, started)
+                    painted = pipeline.outputs(event, report, started)
         understood = {name: parsed[name] for name in ("intent", "target", "replacement", "parse_score")}
         mask = {"mask_image": painted.pop("blended_mask"), "mask_score": masked["mask_score"]}
         yield Reply(painted | mask | understood, final=True)

@@ -28,8 +28,10 @@ REPLACE_INPUTS = {
     "seed": ("TYPE_INT64", [1], True),
     "num_inference_steps": ("TYPE_INT32", [1], True),
     "guidance_scale": ("TYPE_FP32", [1], True),
+    "strength": ("TYPE_FP32", [1], True),
     "negative_prompt": ("TYPE_STRING", [1], True),
     "num_images": ("TYPE_INT32", [1], True),
+    "max_attempts": ("TYPE_INT32", [1], True),
 }
 REPLACE_OUTPUTS = {
     "edited_image": ("TYPE_STRING", [-1]),
@@ -39,6 +41,7 @@ REPLACE_OUTPUTS = {
     "replacement": ("TYPE_STRING", [1]),
     "parse_score": ("TYPE_FP32", [1]),
     "mask_score": ("TYPE_FP32", [1]),
+    "edit_score": ("TYPE_FP32", [1]),
     "used_seed": ("TYPE_INT64", [-1]),
     "report": ("TYPE_STRING", [1]),
 }

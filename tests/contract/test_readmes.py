@@ -122,6 +122,7 @@ def test_the_table_of_limits_is_that_of_the_code():
         "length of a caption, a target, a negative prompt": f"{options.MAX_PROMPT_CHARS} characters",
         "num_inference_steps": f"1 … {options.MAX_STEPS}",
         "num_images": f"1 … {options.MAX_IMAGES}",
+        "max_attempts": f"1 … {options.MAX_ATTEMPTS}",
         "preview_side": "{} … {} px".format(*options.PREVIEW_SIDES),
     }
     assert {what: documented[what] for what in limits} == limits

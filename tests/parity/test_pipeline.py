@@ -7,7 +7,14 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionInpaintPipeline,
+    UniPCMultistepScheduler,
+)
 
 from benchmarks.diffusion import by_diffusers, canvas_of, psnr
 from serving.diffusion.assets import Assets
@@ -16,7 +23,13 @@ from serving.diffusion.pipeline import decode_latents, denoise_canvas, encode_im
 from tests.checkpoints import write_inpaint
 
 DEMO = Path(__file__).parents[2] / "export" / "demo" / "weights" / "inpaint"
-SCHEDULERS = {"ddim": DDIMScheduler, "dpm++2m": DPMSolverMultistepScheduler}
+SCHEDULERS = {
+    "ddim": DDIMScheduler,
+    "pndm": PNDMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "dpm++2m": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+}
 
 
 @pytest.fixture(scope="module", params=["tiny", "demo"])
@@ -81,14 +94,20 @@ def networks(pipe: StableDiffusionInpaintPipeline):
     ("ddim", Options(3, 20, 4.0, "blurry")),
     ("ddim", Options(2**63 - 2, 4, 1.0, num_images=2)),
     ("dpm++2m", Options(11, 10, 7.5, num_images=2)),
-], ids=["ddim-20-guided", "ddim-4-unguided-2", "dpm++2m-10-guided-2"])  # fmt: skip
+    ("ddim", Options(3, 20, 4.0, "blurry", strength=0.7)),
+    ("pndm", Options(5, 10, 4.0, strength=0.55)),
+    ("euler", Options(2, 10, 4.0, num_images=2, strength=0.9)),
+    ("dpm++2m", Options(11, 12, 4.0, strength=0.5)),
+    ("unipc", Options(11, 10, 1.0, strength=0.3)),
+], ids=lambda value: value if isinstance(value, str) else f"{value.num_inference_steps}-{value.strength}")  # fmt: skip
 def test_the_loop_equals_diffusers(pipeline, sampler, options, tmp_path):
-    pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config)
+    pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config, skip_prk_steps=True)
     assets, infer = release(pipeline, sampler, tmp_path), networks(pipeline)
     canvas = canvas_of(assets.settings.size)
     masked = encode_images(assets, infer, masked_image(canvas)[None])
-    samples = list(denoise_canvas(assets, infer, canvas, masked, "a red car", options))
-    assert len(samples) == options.num_inference_steps
+    samples = list(denoise_canvas(assets, infer, canvas, masked, "a red car", options, options.seeds))
+    steps = int(options.num_inference_steps * (options.strength or 1)) + (sampler == "pndm")
+    assert len(samples) == steps
     expected = by_diffusers(pipeline, canvas, "a red car", options)
     for image, reference in zip(decode_latents(assets, infer, samples[-1].sample), expected, strict=True):
         assert psnr(image, reference) >= 45

@@ -1,11 +1,13 @@
 """Our samplers against the schedulers of diffusers, from noise to the last sample, for each setting."""
 
 import json
+from types import SimpleNamespace
 
 import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionInpaintPipeline
 
 from serving.diffusion.denoise import denoise, noise_sampler
 from serving.diffusion.samplers import make_plan
@@ -42,12 +44,18 @@ def output(sample: np.ndarray, timestep: float) -> np.ndarray:
     return np.tanh(sample * np.float32(0.7) + np.float32(timestep / 1000)).astype(np.float32)
 
 
-def reference(sampler: str, config: dict, count: int, start: np.ndarray) -> list[np.ndarray]:
+def reference(
+    sampler: str, config: dict, count: int, start: np.ndarray, picture: np.ndarray | None = None, strength: float = 1.0
+) -> list[np.ndarray]:
     scheduler = SCHEDULERS[sampler].from_config(config)
     scheduler.set_timesteps(count)
-    sample = torch.from_numpy(start) * scheduler.init_noise_sigma
+    times, sample = scheduler.timesteps, torch.from_numpy(start) * scheduler.init_noise_sigma
+    if picture is not None:
+        pipeline = SimpleNamespace(scheduler=scheduler)
+        times, _ = StableDiffusionInpaintPipeline.get_timesteps(pipeline, count, strength, "cpu")
+        sample = scheduler.add_noise(torch.from_numpy(picture), torch.from_numpy(start), times[:1])
     samples = []
-    for t in scheduler.timesteps:
+    for t in times:
         model_input = scheduler.scale_model_input(sample, t)
         prediction = torch.from_numpy(output(model_input.numpy(), float(t)))
         sample = scheduler.step(prediction, t, sample).prev_sample
@@ -153,6 +161,30 @@ def test_lcm_equals_diffusers(change, count, monkeypatch):
     monkeypatch.setitem(SCHEDULERS, "lcm", diffusers.LCMScheduler)
     expected = reference("lcm", config, count, start)
     assert len(samples) == len(expected) == count
+    for mine, wanted in zip(samples, expected, strict=True):
+        assert np.abs(mine - wanted).max() <= TOLERANCE * max(1, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.5, 0.75, 0.99])
+@pytest.mark.parametrize("count", [4, 11, 30])
+@pytest.mark.parametrize("change", [
+    {},
+    {"prediction_type": "v_prediction", "timestep_spacing": "trailing"},
+    {"timestep_spacing": "linspace"},
+], ids=lambda change: "-".join(change) or "-")  # fmt: skip
+@pytest.mark.parametrize("sampler", [*SCHEDULERS, "lcm"])
+def test_a_loop_from_a_picture_equals_diffusers(sampler, change, count, strength, monkeypatch):
+    config = {**STABLE_DIFFUSION, **change}
+    picture = next(noise_sampler([1, 2], (4, 16, 16)))
+    ours, theirs = noise_sampler([7, 8], (4, 16, 16)), noise_sampler([7, 8], (4, 16, 16))
+    plan = make_plan(sampler, config, count, strength)
+    samples = [step.sample for step in denoise(output, plan, ours, picture)]
+    start = next(theirs)
+    drawn = lambda *_, **__: torch.from_numpy(next(theirs))  # noqa: E731
+    monkeypatch.setattr("diffusers.schedulers.scheduling_lcm.randn_tensor", drawn)
+    monkeypatch.setitem(SCHEDULERS, "lcm", diffusers.LCMScheduler)
+    expected = reference(sampler, config, count, start, picture, strength)
+    assert len(samples) == len(expected) == int(count * strength) + (sampler == "pndm")
     for mine, wanted in zip(samples, expected, strict=True):
         assert np.abs(mine - wanted).max() <= TOLERANCE * max(1, np.abs(wanted).max())
 

@@ -43,6 +43,8 @@ def test_an_edit_is_one_line_with_its_request_id(server, client, scenes):
     assert (record["step"], record["intent"], record["outcome"]) == ("inpaint", "replace", "ok")
     assert record["release"] == str(edit.report["releases"]["inpaint"])
     assert 0 < float(record["milliseconds"]) < 60_000
+    assert int(record["attempts"]) == sum(edit.report["attempts"])
+    assert float(record["edit_score"]) == pytest.approx(edit.edit_score, abs=1e-4)
 
 
 def test_a_failure_is_one_line_with_the_id_that_the_error_tells(server, client, scenes):

@@ -9,6 +9,7 @@ import tritonclient.grpc as triton
 from PIL import Image
 from recast import Client
 
+from export.demo.objects import COLOURS, draw_object
 from serving.launcher.server import start
 from serving.launcher.server_options import ServerOptions
 from tests.conftest import REPOSITORY
@@ -29,7 +30,7 @@ def edit(client, scenes):
 
     def ask(n: int, **options):
         picture, name = scenes[n]
-        options = {"seed": 11, "num_inference_steps": STEPS} | options
+        options = {"seed": 11, "num_inference_steps": STEPS, "max_attempts": 1} | options
         return client.replace(picture, f"Replace the {name} with a boat", **options)
 
     return ask
@@ -41,6 +42,8 @@ def test_an_edit_answers_the_whole_contract(edit, scenes):
     assert (answer.intent, answer.target, answer.replacement) == ("replace", name, "boat")
     assert 0 < answer.parse_score <= 1
     assert 0 < answer.mask_score <= 1
+    assert 0 <= answer.edit_score <= 1
+    assert answer.report["attempts"] == [1]
     assert answer.seeds == (11,)
     assert (answer.picture.size, answer.picture.mode) == (picture.size, picture.mode)
     assert (answer.mask.size, answer.mask.mode) == (picture.size, "L")
@@ -88,10 +91,25 @@ def test_variants_are_the_edits_of_the_following_seeds(edit, scenes):
         assert edit(2, seed=seed).png == png
 
 
-def test_guidance_and_negative_prompt_change_the_picture(edit, scenes):
+def test_what_went_wrong_is_painted_again_from_a_seed_that_repeats_it(client, scenes):
+    picture, name = scenes[0]
+    options = {"seed": 11, "num_inference_steps": 1}  # one step leaves a smear where the thing was
+    first = client.replace(picture, f"Remove the {name}", max_attempts=1, **options)
+    *told, best = client.replace_stream(picture, f"Remove the {name}", max_attempts=2, **options)
+    assert first.edit_score < 0.5
+    assert best.report["attempts"] == [2]
+    assert [(step.step, step.steps) for step in told if step.stage == "inpaint"] == [(1, 1), (2, 2)]
+    assert best.edit_score >= first.edit_score
+    assert best.seed in (11, 12)
+    again = client.replace(picture, f"Remove the {name}", max_attempts=1, **{**options, "seed": best.seed})
+    assert (again.png, again.edit_score) == (best.png, best.edit_score)
+
+
+def test_guidance_strength_and_negative_prompt_change_the_picture(edit, scenes):
     plain = edit(2).png
     assert edit(2, guidance_scale=1.0).png != plain
     assert edit(2, negative_prompt="a red boat").png != plain
+    assert edit(2, strength=0.5).png != plain
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
@@ -114,6 +132,23 @@ def test_every_mode_comes_back_as_it_went_in(server, client, scenes, mode):
     untouched = np.asarray(blend) == 0
     assert (after[untouched] == before[untouched]).all()
     assert (after[~untouched] != before[~untouched]).any()
+
+
+def test_alpha_follows_the_object_of_a_cut_out(client):
+    car = draw_object("car", COLOURS["red"], 200, 115, flip=False, tilt=0, light=(0.7, -0.7))
+    picture = Image.new("RGBA", (340, 260), (0, 200, 90, 0))
+    picture.paste(car, (70, 90))
+    before = np.asarray(picture)
+    removed, replaced, recoloured = (
+        np.asarray(client.replace(picture, prompt, seed=1, num_inference_steps=4, max_attempts=1).picture)
+        for prompt in ("Remove the car", "Replace the car with a dog", "Make the car blue")
+    )
+    assert removed[..., 3].max() == 0
+    gone = (before[..., 3] == 255) & (replaced[..., 3] == 0)
+    appeared = (before[..., 3] == 0) & (replaced[..., 3] > 200)
+    assert min(gone.sum(), appeared.sum()) > 1000
+    assert (recoloured[..., 3] == before[..., 3]).all()
+    assert (recoloured != before).any()
 
 
 def test_a_jpeg_is_edited_upright(client, scenes):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.served.pictures import encoded
 
-OPTIONS = {"seed": 11, "num_inference_steps": 4, "num_images": 2}
+OPTIONS = {"seed": 11, "num_inference_steps": 4, "num_images": 2, "max_attempts": 1}
 
 
 @pytest.fixture(scope="module")

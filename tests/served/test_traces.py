@@ -43,7 +43,11 @@ def test_an_edit_is_one_trace_with_every_step_and_network(client, collected):
         picture = Image.open(PICTURE).convert("RGB")
         picture.putpixel((0, 0), (len(kind), ord(kind[0]), 0))
         return client.replace(
-            picture, f"Replace the car with a {kind}", num_inference_steps=3, negative_prompt=f"no {kind}"
+            picture,
+            f"Replace the car with a {kind}",
+            num_inference_steps=3,
+            negative_prompt=f"no {kind}",
+            max_attempts=1,
         )
 
     edit, caller, spans = collected.trace(replace)
@@ -59,6 +63,7 @@ def test_an_edit_is_one_trace_with_every_step_and_network(client, collected):
         "      text_encoder × 2",
         "      unet × 3",
         "      vae_decoder",
+        "      segmenter",
     ]
     models = [one for one in spans if one.name not in ("InferRequest", "compute")]
     assert {one.request_id for one in models} == {edit.request_id}

@@ -34,6 +34,7 @@ def edit(seed: int = 7, count: int = 1) -> dict[str, np.ndarray]:
         "replacement": blob(b"bicycle"),
         "parse_score": np.array([[0.5]], np.float32),
         "mask_score": np.array([[0.25]], np.float32),
+        "edit_score": np.array([[0.75]], np.float32),
         "used_seed": np.array([[seed + i for i in range(count)]], np.int64),
         "report": blob(json.dumps({"milliseconds": {"parse": 1.5}}).encode()),
     }
@@ -104,6 +105,7 @@ def answer(street, count=1):
         "caption": blob(b"a bicycle"),
         "parse_score": np.array([[0.98]], np.float32),
         "mask_score": np.array([[0.91]], np.float32),
+        "edit_score": np.array([[0.97]], np.float32),
         "used_seed": np.array([[5 + i for i in range(count)]], np.int64),
         "report": blob(b'{"milliseconds": {"parse": 310, "mask": 220, "inpaint": 2900}}'),
         "parse_report": blob(b"{}"),

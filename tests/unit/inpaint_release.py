@@ -43,12 +43,21 @@ def png(pixels: np.ndarray) -> bytes:
 class Networks:
     """A `Caller` that answers for the networks, and for the steps in `steps`, which have their outputs by name.
 
-    `fails` names a network and which call of it is cancelled. `called` lists the networks called, `versions` which.
+    `fails` names a network and which call of it is cancelled; `gone`: the caller has left. `called` lists the networks
+    called, `versions` which.
     """
 
-    def __init__(self, fails: tuple[str, int] | None = None):
+    def __init__(self, fails: tuple[str, int] | None = None, *, gone: bool = False):
+        self.gone = gone
         self.fails, self.called, self.versions = fails, list[str](), set[int]()
         self.steps: dict[str, dict[str, np.ndarray]] = {}
+
+    def check(self):
+        if self.gone:
+            raise EditError("cancelled", "nobody waits.")
+
+    def in_time(self, seconds):
+        return True
 
     def infer(self, network, inputs, outputs, *, version=-1, parameters=None):
         if network in self.steps:

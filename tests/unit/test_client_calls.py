@@ -23,8 +23,10 @@ def test_replace_sends_and_reads_everything(scripted_server, connect):
             seed=-3,
             num_inference_steps=9,
             guidance_scale=2.5,
+            strength=0.75,
             negative_prompt="",
             num_images=2,
+            max_attempts=1,
         )
     model, inputs = scripted_server.calls[0]
     assert model == "replace"
@@ -34,17 +36,27 @@ def test_replace_sends_and_reads_everything(scripted_server, connect):
         "seed": (np.dtype(np.int64), -3),
         "num_inference_steps": (np.dtype(np.int32), 9),
         "guidance_scale": (np.dtype(np.float32), 2.5),
+        "strength": (np.dtype(np.float32), 0.75),
         "negative_prompt": (np.dtype(object), b""),
         "num_images": (np.dtype(np.int32), 2),
+        "max_attempts": (np.dtype(np.int32), 1),
     }
     assert all(value.shape == (1, 1) for value in inputs.values())
     assert (result.intent, result.target, result.replacement) == ("replace", "voiture à gauche", "bicycle")
-    assert (result.parse_score, result.mask_score) == (0.5, 0.25)
+    assert (result.parse_score, result.mask_score, result.edit_score) == (0.5, 0.25, 0.75)
     assert (result.seed, result.seeds) == (7, (7, 8))
     assert result.pngs == (picture(7), picture(8))
     assert result.pictures[1].getpixel((0, 0)) == (8, 0, 0)
     assert result.picture.size == result.mask.size
     assert json.loads(json.dumps(result.summary()))["report"] == {"milliseconds": {"parse": 1.5}}
+
+
+def test_an_edit_that_nobody_looked_at_has_no_score(scripted_server, connect):
+    scripted_server.script = [{**edit(), "edit_score": np.array([[-1]], np.float32)}]
+    with connect(scripted_server.grpc_url) as client:
+        result = client.replace(b"x", "y")
+    assert result.edit_score is None
+    assert result.summary()["edit_score"] is None
 
 
 def test_the_canary_key_goes_with_the_call(scripted_server, connect):

@@ -8,10 +8,13 @@ import subprocess
 import sys
 
 import grpc
+import numpy as np
 import pytest
 from PIL import Image
 from recast.arguments import parser
 from recast.cli import main
+from recast.console import Line
+from recast.results import Progress
 
 from tests.unit.client_answers import SENTENCE, answer, blob
 
@@ -28,6 +31,33 @@ def test_edit_tells_and_saves(recast, scripted_server, street):
     assert (street.parent / "street-edited.png").read_bytes() == street.read_bytes()
 
 
+@pytest.mark.parametrize(("score", "attempts", "told"), [
+    (0.31, [3], "it may not be right: replace \"car\" with \"bicycle\" (score 0.31 after 3 tries); try another --seed"),
+    (0.4, [1, 2], "one of them may not be right"),
+    (0.6, [2], None),
+    (-1, [1], None),
+])  # fmt: skip
+def test_a_low_score_is_told(recast, scripted_server, street, score, attempts, told):
+    report = blob(json.dumps({"attempts": attempts}).encode())
+    scripted_server.script = [
+        {**answer(street, count=len(attempts)), "edit_score": np.array([[score]], np.float32), "report": report}
+    ]
+    code, _, err = recast("edit", street, SENTENCE, "--num-images", len(attempts))
+    assert code == 0
+    assert (told in err) if told else (err == "")
+
+
+def test_the_bar_starts_anew_with_each_attempt():
+    line, bars = Line("…"), []
+    for stage, step, steps in (("mask", 1, 1), ("inpaint", 1, 2), ("inpaint", 2, 2), ("inpaint", 3, 4)):
+        line.show(Progress(stage, step, steps))
+        bars.append(line.bar)
+    assert [bar.count("#") for bar in bars] == [0, 10, 20, 10]
+    assert "object found" in bars[0]
+    assert bars[2].endswith("] step 2 of 2  ")
+    assert bars[3].endswith("] it went wrong, trying again: step 1 of 2  ")
+
+
 def test_an_intent_that_only_the_server_knows_goes_by_its_name(recast, scripted_server, street):
     scripted_server.script = [{**answer(street), "intent": blob(b"blur"), "replacement": blob(b"")}]
     assert 'Understood: blur "car" (score' in recast("parse", "blur the {car}")[1]
@@ -36,7 +66,8 @@ def test_an_intent_that_only_the_server_knows_goes_by_its_name(recast, scripted_
 def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, street, tmp_path):
     scripted_server.script = [answer(street, count=2)]
     out, mask, strip = tmp_path / "o.jpg", tmp_path / "m.png", tmp_path / "s.png"
-    options = ["--seed", -5, "--steps", 9, "--guidance", 2.5, "--negative-prompt", "rust", "--num-images", 2]
+    options = ["--seed", -5, "--steps", 9, "--guidance", 2.5, "--strength", 0.5]
+    options += ["--negative-prompt", "rust", "--num-images", 2, "--max-attempts", 4]
     code, said, _ = recast(
         "edit", street, SENTENCE, "-o", out, *options, "--mask-out", mask, "--strip", strip, "--json"
     )
@@ -47,8 +78,10 @@ def test_edit_sends_its_options_and_writes_every_file(recast, scripted_server, s
         "seed": -5,
         "num_inference_steps": 9,
         "guidance_scale": 2.5,
+        "strength": 0.5,
         "negative_prompt": b"rust",
         "num_images": 2,
+        "max_attempts": 4,
     }
     document = json.loads(said)
     assert code == 0

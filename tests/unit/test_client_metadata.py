@@ -43,6 +43,7 @@ def edit(scripted_server, monkeypatch, tmp_path):
             "edited_image": blob(answer), "mask_image": blob(answer), "report": blob(b"{}"),
             **{name: blob(text) for name, text in texts.items()},
             "parse_score": np.array([[0.98]], np.float32), "mask_score": np.array([[0.91]], np.float32),
+            "edit_score": np.array([[0.97]], np.float32),
             "used_seed": np.array([[5]], np.int64),
         }]  # fmt: skip
         (tmp_path / "in").write_bytes(data)

@@ -204,6 +204,7 @@ def test_a_timeout_that_cannot_be(recast, scripted_server, seconds):
     [
         ("--steps", "num_inference_steps is 0; send a whole number from 1 to 100.", "--steps is 0;"),
         ("--guidance", "guidance_scale is nan; send a number from 0 to 30.", "--guidance is nan;"),
+        ("--strength", "strength is 2; send a number above 0, up to 1.", "--strength is 2;"),
         ("--num-images", "num_images is 9; send a whole number from 1 to 8.", "--num-images is 9;"),
         ("--seed", "seed is -1; send a whole number from 0 to 9.", "--seed is -1;"),
     ],

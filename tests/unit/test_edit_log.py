@@ -68,6 +68,18 @@ def test_an_edit_is_counted_for_the_release_that_painted_it(recorder):
     assert line["release"] == recorder.counted[0][2]["release"] == "4"
 
 
+@pytest.mark.parametrize(("report", "score", "told"), [
+    (b'{"attempts": [1, 3], "edit_scores": [0.9, 0.4]}', 0.4, {"attempts": "4", "edit_score": "0.4"}),
+    (b'{"attempts": [1], "edit_scores": []}', -1, {"attempts": "1"}),
+])  # fmt: skip
+def test_an_edit_tells_its_attempts_and_the_score_that_it_has(recorder, report, score, told):
+    outputs = {"edited_image": np.array([[b"png"]], object), "report": np.array([[report]], object)}
+    ((_, line),) = note(recorder, {**outputs, "edit_score": np.array([[score]])})
+    assert {name: line[name] for name in ("attempts", "edit_score") if name in line} == told
+    observed = [entry[1:3] for entry in recorder.counted if entry[0] == "observe"]
+    assert observed == ([("recast_edit_score", score)] if score >= 0 else [])
+
+
 def test_an_answer_that_ends_no_edit_has_its_score_observed_and_no_line(recorder):
     assert note(recorder, {"mask_score": np.array([[0.5]], np.float32)}) == []
     assert recorder.counted == [("observe", "recast_mask_score", 0.5, {})]

@@ -1,6 +1,7 @@
 """Cropping, compositing and the request's options, on pictures of every shape; the networks are in parity."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -309,6 +310,12 @@ def test_a_seed_is_drawn_when_none_is_given():
     ("guidance_scale", float("inf")),
     ("guidance_scale", -0.5),
     ("guidance_scale", 31.0),
+    ("strength", 0.0),
+    ("strength", -0.5),
+    ("strength", 1.0001),
+    ("strength", float("nan")),
+    ("strength", float("inf")),
+    ("strength", 0.0499),
     ("num_images", 0),
     ("num_images", 9),
 ])  # fmt: skip
@@ -316,6 +323,27 @@ def test_an_option_out_of_range_is_an_error_by_name(name, value):
     with pytest.raises(EditError, match=name) as caught:
         Options.check(**{**CHOICES, name: value})
     assert caught.value.name == "invalid_option"
+
+
+@pytest.mark.parametrize(("steps", "strength"), [(10, 0.7), (20, 0.05), (100, 0.29), (3, 1.0)])
+def test_a_strength_in_fp32_is_the_decimal_that_was_sent(steps, strength):
+    sent = float(np.float32(strength))
+    assert Options.check(**{**CHOICES, "num_inference_steps": steps, "strength": sent}).strength == strength
+
+
+def test_a_strength_that_leaves_no_denoising_step_names_one_that_does():
+    with pytest.raises(EditError, match=r"strength 0\.1 .* from 0\.15 on\.") as caught:
+        Options.check(**{**CHOICES, "num_inference_steps": 7, "strength": 0.1})
+    assert caught.value.name == "invalid_option"
+    Options.check(**{**CHOICES, "num_inference_steps": 7, "strength": 0.15})
+
+
+def test_an_intents_strength_gives_way_to_the_requests_and_leaves_a_denoising_step():
+    chosen = Options.check(**{**CHOICES, "strength": 0.5})
+    assert chosen.with_default_strength(0.7).strength == 0.5
+    default = Options.check(**CHOICES)
+    assert default.with_default_strength(0.7).strength == 0.7
+    assert replace(default, num_inference_steps=1).with_default_strength(0.7).strength == 1
 
 
 def test_the_last_seed_of_several_images_must_fit_too():

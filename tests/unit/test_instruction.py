@@ -1,8 +1,9 @@
 import pytest
 
 from serving.errors import EditError
+from serving.language.colours import COLOURS
 from serving.language.instruction import Edit, caption, check_prompt, read_answer, with_article
-from serving.language.referring import COLOURS, Referent, referent, strip_articles
+from serving.language.referring import Referent, referent, strip_articles
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,15 @@ from serving.language.referring import COLOURS, Referent, referent, strip_articl
         ("cup in the middle", Referent("cup", None, "middle")),
         ("cup in the center", Referent("cup", None, "middle")),
         ("dark blue boat", Referent("boat", "blue", None)),
+        ("very dark blue boat", Referent("boat", "blue", None)),
+        ("sky blue umbrella on the left", Referent("umbrella", "blue", "left")),
+        ("dark olive-green boat", Referent("boat", "green", None)),
+        ("#C0392B car", Referent("car", "red", None)),
+        ("red (#c0392b) car", Referent("car", "red", None)),
+        ("rgb(20, 30, 200) car", Referent("car", "blue", None)),
+        ("sky blue", Referent("sky", "blue", None)),
+        ("#1 mug", Referent("#1 mug", None, None)),
+        ("#100 bus", Referent("#100 bus", None, None)),
         ("black and white cat", Referent("cat", "black", None)),
         ("Red Car", Referent("car", "red", None)),
         ("orange", Referent("orange", None, None)),
@@ -48,6 +58,12 @@ def test_referent(phrase, expected):
         (Edit("replace", "car", "house with windows"), "a house with windows"),
         (Edit("recolour", "house", "blue"), "a blue house"),
         (Edit("recolour", "red house on the left", "dark blue"), "a dark blue house"),
+        (Edit("recolour", "house", "#C0392B"), "a red house"),
+        (Edit("recolour", "#C0392B house", "rgb(250, 140, 30)"), "an orange house"),
+        (Edit("recolour", "house", "red (#C0392B)"), "a red house"),
+        (Edit("recolour", "door", "sky blue"), "a sky blue door"),
+        (Edit("recolour", "door", "wooden"), "a wooden door"),
+        (Edit("replace", "car", "#c03 boat"), "a red boat"),
         (Edit("remove", "dog", ""), "empty background"),
     ],
 )
@@ -81,6 +97,12 @@ def test_check_prompt_refuses(prompt):
 def test_read_answer():
     answer = '{"intent": "replace", "target": "car", "replacement": "boat"}'
     assert read_answer(answer) == Edit("replace", "car", "boat")
+
+
+@pytest.mark.parametrize("target", ["car's", "car’s", "car"])
+def test_a_possessive_is_the_thing_itself(target):
+    answer = f'{{"intent": "recolour", "target": "{target}", "replacement": "red"}}'
+    assert read_answer(answer) == Edit("recolour", "car", "red")
 
 
 def test_read_answer_none_is_not_an_edit():

@@ -14,9 +14,11 @@ from serving.errors import EditError
 from serving.imaging.colour import colour_name
 from serving.imaging.guided_filter import guided_filter
 from serving.imaging.picture import Picture
-from serving.language.referring import COLOURS, Referent, part_landmark
+from serving.language.colours import COLOURS
+from serving.language.referring import Referent, part_landmark
 from serving.segmentation.edit_mask import NARROWEST, WIDEST, bounds, edit_mask, loosened
 from serving.segmentation.grounding import choose, colour_match, split
+from serving.segmentation.refine import rejoin
 from serving.segmentation.regions import find_regions, region
 from serving.segmentation.segmenter import Masker, Settings, fit, thumbnail
 
@@ -48,6 +50,16 @@ def test_crumbs_join_the_thing_beside_them_and_specks_are_dropped():
     assert first.box == (50, 50, 100, 112)
     assert second.box == (200, 20, 220, 40)
     assert second.score == pytest.approx(0.7)
+
+
+def test_pieces_that_a_closer_look_connects_are_one_thing():
+    probability = np.zeros((100, 100), np.float32)
+    probability[10:40, 30:60] = probability[50:70, 40:50] = probability[50:70, 80:90] = 0.9
+    shade, *feet = find_regions(probability, 0.5)
+    look = probability.copy()
+    look[38:55, 44:46] = 0.8
+    assert [each.box for each in rejoin([shade, *feet], [look], 0.5)] == [(30, 10, 60, 70), (80, 50, 90, 70)]
+    assert rejoin([shade, *feet], [probability], 0.5) == [shade, *feet]
 
 
 def test_guided_filter_moves_a_coarse_edge_to_the_pictures_edge():

@@ -37,6 +37,24 @@ def test_an_unknown_sampler_is_an_error_by_name():
         make_plan("heun", CONFIG, 10)
 
 
+@pytest.mark.parametrize(("count", "strength"), [(4, 0.2), (1, 0.99), (10, 0.0)])
+def test_a_strength_that_leaves_no_step_is_an_error(count, strength):
+    with pytest.raises(ValueError, match="leaves none"):
+        make_plan("ddim", CONFIG, count, strength)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_loop_from_a_picture_starts_with_as_much_noise_as_its_steps_take_away(sampler):
+    if sampler == "pndm":
+        pytest.skip("diffusers' own is a step off there, and so is ours")
+    picture, noise = next(noise_sampler([1], (4, 8, 8))), next(noise_sampler([2], (4, 8, 8)))
+    config = {**CONFIG, "prediction_type": "epsilon", "set_alpha_to_one": True}
+    plan = make_plan(sampler, config, 20, 0.5)
+    steps = list(denoise(lambda sample, timestep: noise, plan, noise_sampler([2], (4, 8, 8)), picture))
+    assert len(steps) == 10
+    np.testing.assert_allclose(steps[0].denoised, picture, atol=1e-4)
+
+
 @pytest.mark.parametrize("count", [0, 1001])
 def test_a_number_of_steps_outside_training_is_an_error(count):
     with pytest.raises(ValueError, match="between 1 and 1000"):
