@@ -67,4 +67,5 @@ def test_padding_to_the_context_leaves_the_logits(checkpoint, masker, image):
             input_ids=ids[row : row + 1, :length],
             attention_mask=attention[row : row + 1, :length],
         ).logits
-        assert (alone.reshape(padded[row].shape) - padded[row]).abs().max() < 1e-4
+        difference = (alone.reshape(padded[row].shape) - padded[row]).abs().max()
+        assert difference < 1e-5 * padded[row].abs().max()

@@ -22,14 +22,13 @@ def computed(server, model):
         return sum(version["inference_count"] for version in json.load(answer)["model_stats"])
 
 
-def test_a_picture_that_is_edited_again_is_looked_at_once_by_each_instance(server, client, scenes):
+def test_a_picture_that_comes_again_is_looked_at_once_by_each_instance(server, client, scenes):
     picture, name = scenes[3]
     looks = []
-    for wish in ["a white tree", "a tree", "a red tree", "a white tree", "a blue tree", "a white tree"]:
+    for _ in range(6):
         before = computed(server, "segmenter")
-        edit = client.replace(picture, f"swap the {name} for {wish}", seed=3, num_inference_steps=STEPS)
+        client.mask(picture, name, intent="replace")
         looks.append(computed(server, "segmenter") - before)
-        assert edit.report["background_difference"] == 0
     assert looks[0] > 0
     assert sum(rows > 0 for rows in looks) <= 2  # mask has two instances, each with a memory of its own
 
