@@ -95,7 +95,7 @@ def bare(url: str, deadlines: random.Random) -> Callable[[], str]:
     """A call of grpcio, cancelled at its deadline wherever it is; its code."""
     channel = grpc.insecure_channel(url, options=[("grpc.use_local_subchannel_pool", 1)])
     infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-    request = _request()
+    request = Requests(steps=1, pictures=1).make()
 
     def call() -> str:
         try:
@@ -119,10 +119,6 @@ def ours(url: str, deadlines: random.Random) -> Callable[[], str]:
         return "OK"
 
     return call
-
-
-def _request() -> bytes:
-    return Requests(steps=1, pictures=1).make()
 
 
 def long_edits(replica: Replica, seconds: float) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.diffusion import inpaint as inpainting
 from serving.diffusion.assets import Assets
 from serving.diffusion.inpaint import InpaintRequest, InpaintResult, inpaint, no_look, result_of
 from serving.diffusion.options import Options
@@ -62,10 +61,8 @@ class InProcess:
         mask, outline = self.mask(image, wish)
         words = caption(wish)
         shown = Wish.of(wish.intent, wish.target, words, wish.replacement)
-        if INTENTS[wish.intent].pixels == "paint" and (paint := paint_of(wish.replacement)):
-            result = self.repaint(image, mask, outline, paint, shown)
-        else:
-            result = self.inpaint(image, mask, outline, words, seed, num_inference_steps, wish=shown)
+        paint = paint_of(wish.replacement) if INTENTS[wish.intent].pixels == "paint" else None
+        result = self.inpaint(image, mask, outline, words, seed, num_inference_steps, wish=shown, paint=paint)
         picture.encode_mask(result.blended_mask)
         return picture.encode(result.images[0])
 
@@ -86,28 +83,21 @@ class InProcess:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         wish: Wish | None = None,
+        paint: Rgb | None = None,
     ) -> InpaintResult:
-        """The repainted picture; what is None is the release's own. It is looked at for `wish`, where there is one."""
+        """The picture with `words` painted, or its object in another `paint`; it is looked at for `wish`.
+
+        Steps and guidance that are None are the release's own.
+        """
         settings = self.assets.settings
         options = Options(
             seed, num_inference_steps or settings.num_inference_steps, guidance_scale or settings.guidance_scale
         )
         decoded = picture.decode(image)
         masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
-        request = InpaintRequest(decoded, masks[0], words, options, masks[1])
-        return result_of(inpaint(self.assets, self.infer, request, self._look(wish)))
-
-    def repaint(self, image: bytes, mask: bytes, outline: bytes, paint: Rgb, wish: Wish | None) -> InpaintResult:
-        """The picture with another paint on the object, looked at for `wish`."""
-        decoded = picture.decode(image)
-        masks = [picture.decode_mask(file, decoded.size) for file in (mask, outline)]
-        settings = self.assets.settings
-        options = Options(0, settings.num_inference_steps, settings.guidance_scale)
-        request = InpaintRequest(decoded, masks[0], "", options, masks[1], paint)
-        return result_of(inpaint(self.assets, self.infer, request, self._look(wish)))
-
-    def _look(self, wish: Wish | None) -> inpainting.SecondLook:
-        return no_look if wish is None else SecondLook(self.masker, wish, self._segment)
+        request = InpaintRequest(decoded, masks[0], words, options, masks[1], paint)
+        look = no_look if wish is None else SecondLook(self.masker, wish, self._segment)
+        return result_of(inpaint(self.assets, self.infer, request, look))
 
     def infer(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> Mapping[str, np.ndarray]:
         if name not in self._networks:

@@ -38,7 +38,7 @@ class Lookers:
         that the weights do not know. Raises EditError `cancelled`.
         """
         release = report.get("releases", {}).get("mask")
-        masker = self._masker(release)
+        masker = None if wish is None else self._masker(release)
         if masker is None or wish is None or not wish.known(masker.settings.knows):
             return None
 
